@@ -1,0 +1,254 @@
+"""Deciding about due schedules, by any number of beats at once.
+
+One transaction per batch:
+
+1. Choose due schedules, `FOR UPDATE SKIP LOCKED`: another beat takes others. No leader, no lock in Redis.
+2. Ask `rules.planning.plan` what is to become of each nominal between the cursor and now.
+3. Insert a job, or a skip with its reason, for each of them. UNIQUE (schedule, nominal) backs the lock.
+4. Move the cursor and `next_run_at`.
+
+Then commit, then publish. A crash before the commit leaves nothing; a crash after it leaves waiting jobs,
+which `recovering.reconcile` publishes.
+
+A schedule that cannot be decided about is put aside with its problem, so that it cannot stop the others.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connection, transaction
+from django_celery_beat.models import PeriodicTask
+
+from jobs.engine import cancelling, dispatching, lifecycle, payload
+from jobs.engine.compiling import Timing, read_timing
+from jobs.engine.dispatching import Message
+from jobs.engine.enqueueing import NEAR, new_id
+from jobs.engine.lifecycle import NewJob
+from jobs.rules import overlap
+from jobs.rules.limits import limits
+from jobs.rules.planning import Firing, Plan, Skipped, plan
+from jobs.rules.states import Reason, Status, Trigger
+
+logger = logging.getLogger(__name__)
+
+BATCH = 500
+
+
+@dataclass(slots=True)
+class Due:
+    """One locked schedule row, and what is decided about it."""
+
+    schedule_id: int
+    document: str
+    template: dict[str, Any]
+    cursor: datetime
+    runs: int
+    version: int
+    running: int = 0
+    held: int = 0
+    jobs: list[NewJob] = field(default_factory=list)
+    fired: int = 0
+    plan: Plan | None = None
+    problem: str = ""
+    stop_others: bool = False
+    kill_others: bool = False
+
+    @property
+    def timing(self) -> Timing:
+        return read_timing(self.document)
+
+
+# The CTE keeps the planner from running the join before the lock: LIMIT under SKIP LOCKED wants it.
+_CLAIM = """
+    WITH due AS MATERIALIZED (
+        SELECT periodic_task_id FROM jobs_schedule
+        WHERE NOT stale AND next_run_at <= %s
+        ORDER BY next_run_at LIMIT %s FOR UPDATE SKIP LOCKED
+    )
+    SELECT s.periodic_task_id, s.spec::text, s.template::text, s.decided_through, s.runs, s.version
+    FROM jobs_schedule AS s JOIN due USING (periodic_task_id)
+"""
+
+
+def claim_due(now: datetime, *, limit: int = BATCH) -> int:
+    """Decide about at most `limit` due schedules as of `now`; return how many were taken."""
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(_CLAIM, [now, limit])
+            batch = [
+                Due(pk, document, payload.decode(template), through, runs, version)
+                for pk, document, template, through, runs, version in cursor.fetchall()
+            ]
+        if batch:
+            decide(batch, now)
+    return len(batch)
+
+
+def decide(batch: Sequence[Due], now: datetime) -> None:
+    """Decide every nominal of these locked schedules up to `now`, within the caller's transaction."""
+    _count_running(batch)
+    for due in batch:
+        try:
+            _decide_one(due, now)
+        except Exception as exc:  # one bad row must not stop the others: it is put aside, visibly
+            logger.exception("claim: schedule %s cannot be decided", due.template.get("name"))
+            due.problem, due.jobs, due.plan = f"{type(exc).__name__}: {exc}", [], None
+    jobs = [job for due in batch for job in due.jobs]
+    new = lifecycle.birth(jobs, now=now)
+    _advance(batch)
+    _stop_others(batch, new)
+    dispatching.publish_on_commit(
+        [Message.of(job) for job in jobs if job.id in new and job.status is Status.WAITING]
+    )
+
+
+def _count_running(batch: Sequence[Due]) -> None:
+    wanted = {due.schedule_id: due for due in batch if due.timing.overlap != overlap.OverlapPolicy.ALLOW_ALL}
+    if not wanted:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT schedule_id, count(*) FILTER (WHERE hold <> 'overlap'),
+                      count(*) FILTER (WHERE hold = 'overlap')
+               FROM jobs_job
+               WHERE schedule_id = ANY(%s) AND status IN ('delayed', 'waiting', 'active')
+               GROUP BY schedule_id""",
+            [list(wanted)],
+        )
+        for pk, running, held in cursor.fetchall():
+            wanted[pk].running, wanted[pk].held = running, held
+
+
+def _decide_one(due: Due, now: datetime) -> None:
+    timing = due.timing
+    due.plan = plan(
+        str(due.schedule_id), timing.spec, timing.policy, cursor=due.cursor, now=now, runs=due.runs
+    )
+    due.jobs = [_skipped(due, skip) for skip in due.plan.skipped]
+    running, held = due.running, due.held
+    for firing in due.plan.fire:
+        decision = overlap.decide(timing.overlap, running=running, buffered=held)
+        match decision:
+            case overlap.Skip(reason=reason):
+                due.jobs.append(_job(due, firing, now, reason=Reason(reason)))
+                continue
+            case overlap.Hold():
+                held += 1
+                due.jobs.append(_job(due, firing, now, hold="overlap"))
+            case overlap.CancelOthersThenRun() | overlap.TerminateOthersThenRun():
+                due.stop_others = True
+                due.kill_others = isinstance(decision, overlap.TerminateOthersThenRun)
+                held += 1
+                due.jobs.append(_job(due, firing, now, hold="overlap"))
+            case _:
+                running += 1
+                due.jobs.append(_job(due, firing, now))
+        due.fired += 1
+
+
+def _skipped(due: Due, skip: Skipped) -> NewJob:
+    many = skip.count > 1
+    return NewJob(
+        **_common(due),
+        status=Status.SKIPPED,
+        reason=Reason(skip.reason),
+        scheduled_for=skip.first,
+        available_at=skip.first,
+        skipped_count=skip.count if many else None,
+        skipped_through=skip.last if many else None,
+    )
+
+
+def _job(due: Due, firing: Firing, now: datetime, *, hold: str = "", reason: str = "") -> NewJob:
+    template = due.template
+    later = bool(hold) or firing.runs_at > now + NEAR
+    status = Status.SKIPPED if reason else Status.DELAYED if later else Status.WAITING
+    deadline = template["deadline"]
+    hard, soft = limits(template["timeout"])
+    return NewJob(
+        **_common(due),
+        status=status,
+        reason=reason,
+        hold=hold,
+        scheduled_for=firing.scheduled_for,
+        available_at=firing.runs_at,
+        deadline_at=None if deadline is None else firing.runs_at + timedelta(seconds=deadline),
+        args=template["args"],
+        kwargs=template["kwargs"],
+        headers=template["headers"],
+        priority=template["priority"],
+        max_attempts=template["max_attempts"],
+        backoff=template["backoff"],
+        time_limit=hard,
+        soft_time_limit=soft,
+    )
+
+
+def _common(due: Due) -> dict[str, Any]:
+    return {
+        "id": new_id(),
+        "task": due.template["task"],
+        "queue": due.template["queue"],
+        "trigger": Trigger.SCHEDULE,
+        "schedule_id": due.schedule_id,
+        "schedule_name": due.template["name"],
+        "policy_version": due.version,
+    }
+
+
+def _advance(batch: Sequence[Due]) -> None:
+    """Move the cursors, and keep django-celery-beat's own counters true for whoever looks at them."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """UPDATE jobs_schedule AS s
+               SET decided_through = GREATEST(s.decided_through, v.cursor), next_run_at = v.next_run_at,
+                   runs = s.runs + v.fired, problem = v.problem
+               FROM unnest(%s::int[], %s::timestamptz[], %s::timestamptz[], %s::int[], %s::text[])
+                    AS v(id, cursor, next_run_at, fired, problem)
+               WHERE s.periodic_task_id = v.id""",
+            [
+                [due.schedule_id for due in batch],
+                [due.plan.cursor if due.plan else due.cursor for due in batch],
+                [due.plan.next_nominal if due.plan else None for due in batch],
+                [due.fired for due in batch],
+                [due.problem for due in batch],
+            ],
+        )
+        fired = [due for due in batch if due.fired and due.plan]
+        if fired:
+            cursor.execute(
+                """UPDATE django_celery_beat_periodictask AS t
+                   SET last_run_at = GREATEST(t.last_run_at, v.last_run_at),
+                       total_run_count = t.total_run_count + v.fired
+                   FROM unnest(%s::int[], %s::timestamptz[], %s::int[]) AS v(id, last_run_at, fired)
+                   WHERE t.id = v.id""",
+                [
+                    [due.schedule_id for due in fired],
+                    [due.plan.fire[-1].scheduled_for for due in fired if due.plan],
+                    [due.fired for due in fired],
+                ],
+            )
+    _retire([due for due in fired if due.plan and due.plan.next_nominal is None and due.timing.once])
+
+
+def _retire(ended: Sequence[Due]) -> None:
+    """A one-shot that has fired is disabled, deleted or kept, as its policy says (SEMANTICS 9)."""
+    disable = [due.schedule_id for due in ended if due.timing.on_complete == "disable"]
+    delete = [due.schedule_id for due in ended if due.timing.on_complete == "delete"]
+    if disable:
+        PeriodicTask.objects.filter(pk__in=disable).update(enabled=False)
+    if delete:
+        PeriodicTask.objects.filter(pk__in=delete).delete()
+
+
+def _stop_others(batch: Sequence[Due], new: set[str]) -> None:
+    for due in batch:
+        if due.stop_others:
+            cancelling.stop_running_of(
+                due.schedule_id, kill=due.kill_others, keep=[job.id for job in due.jobs if job.id in new]
+            )

@@ -1,0 +1,74 @@
+"""What a running task can ask about itself (SEMANTICS 27)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django_celery_results.models import TaskResult
+
+from jobs.engine import executing
+from jobs.engine.payload import decode
+from jobs.models import Job
+from jobs.rules.states import Status
+
+
+class NoJobError(RuntimeError):
+    """There is no running job in this process."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobContext:
+    """The job a task runs for. `job_id` is the same across attempts: the idempotency key."""
+
+    job_id: str
+    schedule: str | None
+    scheduled_for: datetime | None
+    attempt: int
+    trigger: str
+    _schedule_id: int | None = None
+
+    @property
+    def previous_scheduled_for(self) -> datetime | None:
+        """The nominal time of the last job of this schedule that completed, before this one."""
+        previous = self._previous()
+        return previous.scheduled_for if previous else None
+
+    @property
+    def last_result(self) -> Any:
+        """What the last job of this schedule that completed returned; None for none."""
+        previous = self._previous()
+        if previous is None:
+            return None
+        result = TaskResult.objects.filter(task_id=previous.id).values_list("result", flat=True).first()
+        return decode(result)
+
+    def _previous(self) -> Job | None:
+        if self._schedule_id is None:
+            return None
+        return (
+            Job.objects.filter(schedule_id=self._schedule_id, status=Status.COMPLETED)
+            .exclude(id=self.job_id)
+            .order_by("-created_at")
+            .first()
+        )
+
+
+def context() -> JobContext:
+    """Return the context of the job that runs in this process.
+
+    Raises `NoJobError` when none does: the task was called as a plain function.
+    """
+    execution = executing.current()
+    if execution is None:
+        raise NoJobError("no job is running here: the task was called as a plain function")
+    started = execution.started
+    return JobContext(
+        job_id=started.job_id,
+        schedule=started.schedule_name or None,
+        scheduled_for=started.scheduled_for,
+        attempt=started.attempt,
+        trigger=started.trigger,
+        _schedule_id=started.schedule_id,
+    )

@@ -1,0 +1,214 @@
+"""From waiting rows to messages in Redis, and from delayed rows to waiting ones.
+
+A message is a hint. Publishing is therefore tried once, never inside a transaction, and a failure is not
+an error of the caller: `recovering.reconcile` publishes again whatever is not in Redis.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from celery import current_app
+from django.db import connection, transaction
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from jobs.engine import lifecycle
+from jobs.engine.lifecycle import NewJob
+from jobs.models import Job
+from jobs.rules.redaction import summary
+from jobs.rules.states import Status
+
+logger = logging.getLogger(__name__)
+
+FENCE_HEADER = "jadwal_attempt"
+"""The header that carries the attempt a message is for; a message without it is a foreign one."""
+
+BROKER_ERRORS = (OperationalError, RedisError, OSError)
+MUTE_SECONDS = 2.0
+"""After a failed publish nothing is tried for this long, so that callers do not queue up on time-outs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What Redis is told about a job."""
+
+    job_id: str
+    attempt: int
+    task: str
+    queue: str
+    priority: int | None
+    retries: int
+    time_limit: float | None
+    soft_time_limit: float | None
+    argsrepr: str
+    kwargsrepr: str
+    headers: dict[str, Any]
+
+    @classmethod
+    def of(cls, job: NewJob | Job) -> Message:
+        """Return the message that starts the next attempt of `job`."""
+        return cls(
+            job_id=job.id,
+            attempt=getattr(job, "attempt", 0) + 1,
+            task=job.task,
+            queue=job.queue,
+            priority=job.priority,
+            retries=getattr(job, "errors", 0),
+            time_limit=job.time_limit,
+            soft_time_limit=job.soft_time_limit,
+            argsrepr=summary(job.args),
+            kwargsrepr=summary(job.kwargs),
+            headers=job.headers,
+        )
+
+    def as_headers(self) -> dict[str, Any]:
+        """Return Celery's protocol 2 headers, and ours."""
+        return {
+            "lang": "py",
+            "task": self.task,
+            "id": self.job_id,
+            "shadow": self.headers.get("shadow"),
+            "eta": None,
+            "expires": None,
+            "group": self.headers.get("group"),
+            "group_index": self.headers.get("group_index"),
+            "retries": self.retries,
+            "timelimit": [self.time_limit, self.soft_time_limit],
+            "root_id": self.headers.get("root_id") or self.job_id,
+            "parent_id": self.headers.get("parent_id"),
+            "argsrepr": self.argsrepr,
+            "kwargsrepr": self.kwargsrepr,
+            "origin": "jadwal",
+            "ignore_result": self.headers.get("ignore_result", False),
+            FENCE_HEADER: self.attempt,
+        }
+
+
+class _Doorbell:
+    """Remembers for a moment that the broker did not answer."""
+
+    def __init__(self) -> None:
+        self.muted_until = 0.0
+        self.failures = 0
+
+    def is_muted(self) -> bool:
+        return time.monotonic() < self.muted_until
+
+    def mute(self) -> None:
+        self.failures += 1
+        self.muted_until = time.monotonic() + MUTE_SECONDS
+
+    def unmute(self) -> None:
+        self.muted_until = 0.0
+
+
+doorbell = _Doorbell()
+
+
+def publish(messages: Sequence[Message]) -> bool:
+    """Send `messages`; return whether the broker took all of them. Never raises for a broker's trouble."""
+    if not messages:
+        return True
+    if doorbell.is_muted():
+        return False
+    try:
+        with current_app.producer_or_acquire() as producer, producer.batch():
+            for message in messages:
+                producer.publish(
+                    ([], {}, {}),
+                    exchange="",
+                    routing_key=message.queue,
+                    serializer="json",
+                    headers=message.as_headers(),
+                    correlation_id=message.job_id,
+                    priority=message.priority,
+                    delivery_mode=2,
+                    retry=False,
+                )
+    except BROKER_ERRORS as exc:
+        doorbell.mute()
+        logger.warning(
+            "publish: the broker did not take %d message(s), they will be sent again: %s", len(messages), exc
+        )
+        return False
+    doorbell.unmute()
+    return True
+
+
+def publish_on_commit(messages: Sequence[Message]) -> None:
+    """Publish when the surrounding transaction commits; at once if there is none."""
+    if messages:
+        transaction.on_commit(partial(publish, messages), robust=True)
+
+
+def messages_for(ids: Iterable[str]) -> list[Message]:
+    """Return the messages of those of `ids` that are waiting."""
+    rows = Job.objects.filter(id__in=list(ids), status=Status.WAITING)
+    return [Message.of(row) for row in rows.order_by("available_at", "id")]
+
+
+def publish_waiting(ids: Sequence[str]) -> None:
+    """Publish the waiting ones among `ids` on commit."""
+    if ids:
+        publish_on_commit(messages_for(ids))
+
+
+def promote_due(now: datetime, *, limit: int = 500) -> int:
+    """Turn delayed jobs whose time has come into waiting ones and publish them; return how many.
+
+    Jobs that are past their deadline are found out at their start. Any number of beats may call this.
+    """
+    with transaction.atomic():
+        due = list(
+            Job.objects.promotable(now)  # type: ignore[attr-defined]
+            .order_by("available_at")
+            .select_for_update(skip_locked=True)
+            .values_list("id", flat=True)[:limit]
+        )
+        moved = lifecycle.promote(due, now=now)
+        publish_waiting(moved)
+    return len(moved)
+
+
+def release_held(now: datetime, *, limit: int = 100) -> int:
+    """Let the oldest held job of each schedule go when nothing else of that schedule runs any more."""
+    sql = """
+        SELECT DISTINCT ON (held.schedule_id) held.id
+        FROM jobs_job AS held
+        WHERE held.status = 'delayed' AND held.hold = 'overlap' AND held.available_at <= %s
+          AND NOT EXISTS (
+              SELECT 1 FROM jobs_job AS other
+              WHERE other.schedule_id = held.schedule_id AND other.status IN ('delayed', 'waiting', 'active')
+                AND other.hold = '')
+        ORDER BY held.schedule_id, held.scheduled_for, held.id
+        LIMIT %s
+    """
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(sql, [now, limit])
+            candidates = [row[0] for row in cursor.fetchall()]
+        ids = list(
+            Job.objects.filter(id__in=candidates)
+            .select_for_update(skip_locked=True)
+            .values_list("id", flat=True)
+        )
+        moved = lifecycle.promote(ids, now=now)
+        publish_waiting(moved)
+    return len(moved)
+
+
+def next_promotion() -> datetime | None:
+    """Return when the next delayed job is due, or None."""
+    return (
+        Job.objects.filter(status=Status.DELAYED, hold="")
+        .order_by("available_at")
+        .values_list("available_at", flat=True)
+        .first()
+    )

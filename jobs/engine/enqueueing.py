@@ -1,0 +1,88 @@
+"""From a call such as `task.delay()` to a job row: a transactional outbox.
+
+Inside `transaction.atomic()` the row is part of the caller's transaction, and the message goes out when it
+commits. A call that rolls back leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connection
+from uuid_utils import uuid7
+
+from jobs.engine import dispatching, lifecycle, payload
+from jobs.engine.dispatching import Message
+from jobs.engine.lifecycle import NewJob
+from jobs.rules.states import Status, Trigger
+
+NEAR = timedelta(milliseconds=50)
+"""A job that is due within this time is born waiting: promoting it would take longer."""
+
+
+def new_id() -> str:
+    """Return a new job id: a UUIDv7, so that ids sort by time."""
+    return str(uuid7())
+
+
+def database_now() -> datetime:
+    """Return the database's clock: the only one that decides anything."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        row = cursor.fetchone()
+    now: datetime = row[0]
+    return now
+
+
+def enqueue(jobs: Sequence[NewJob]) -> set[str]:
+    """Store `jobs` and publish those that are due; return the ids that are new.
+
+    Raises whatever the database raises; trouble with the broker is nobody's error here.
+    """
+    new = lifecycle.birth(jobs)
+    dispatching.publish_on_commit(
+        [Message.of(job) for job in jobs if job.id in new and job.status is Status.WAITING]
+    )
+    return new
+
+
+def action(
+    *,
+    task: str,
+    queue: str,
+    job_id: str | None = None,
+    args: Sequence[Any] = (),
+    kwargs: dict[str, Any] | None = None,
+    headers: dict[str, Any] | None = None,
+    eta: datetime | None = None,
+    expires: datetime | None = None,
+    priority: int | None = None,
+    time_limit: float | None = None,
+    soft_time_limit: float | None = None,
+    trigger: Trigger = Trigger.ACTION,
+) -> str:
+    """Make one job for an action and return its id.
+
+    Raises `payload.PayloadError` when the arguments cannot be stored.
+    """
+    now = database_now()
+    later = eta is not None and eta > now + NEAR
+    job = NewJob(
+        id=job_id or new_id(),
+        task=task,
+        queue=queue,
+        trigger=trigger,
+        status=Status.DELAYED if later else Status.WAITING,
+        available_at=eta if later and eta else now,
+        args=payload.encode(list(args)),
+        kwargs=payload.encode(kwargs or {}),
+        headers=payload.encode(headers or {}),
+        deadline_at=expires,
+        priority=priority,
+        time_limit=time_limit,
+        soft_time_limit=soft_time_limit,
+    )
+    enqueue([job])
+    return job.id

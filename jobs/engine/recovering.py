@@ -1,0 +1,169 @@
+"""Finding what was lost: jobs of dead workers, and messages that Redis no longer has.
+
+Deciding is separate from moving: a query finds candidates, `rules.retry` decides, `lifecycle` moves each
+one under its fence. Any number of beats may do this at once.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from celery import current_app
+from django.db import connection, transaction
+from django.db.models import Count
+
+from jobs.conf import conf
+from jobs.engine import dispatching, lifecycle
+from jobs.engine.dispatching import BROKER_ERRORS, Message
+from jobs.engine.lifecycle import Fence
+from jobs.models import Job
+from jobs.rules import retry
+from jobs.rules.states import Outcome, Reason, Status
+
+logger = logging.getLogger(__name__)
+
+RESCUE_BATCH = 200
+SCAN_CHUNK = 1_000
+REPUBLISH_BATCH = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """An active job that nobody runs any more."""
+
+    fence: Fence
+    errors: int
+    crashes: int
+    stopped: bool
+    """The worker said goodbye: a graceful stop, which charges nothing."""
+    why: str
+
+
+def rescue(now: datetime, *, limit: int = RESCUE_BATCH) -> int:
+    """Let the jobs of dead workers, and those past every limit, run again or die; return how many.
+
+    A worker is dead when it has stopped or has been silent for the lease. Three crashes make a poison job.
+    """
+    with transaction.atomic():
+        lost = list(_lost(now, limit))
+        for one in lost:
+            declare_lost(one, now=now)
+    return len(lost)
+
+
+def _lost(now: datetime, limit: int) -> Iterator[Lost]:
+    sql = """
+        SELECT job.id, job.attempt, job.errors, job.crashes, w.name, w.stopped_at IS NOT NULL,
+               w.id IS NOT NULL AND w.stopped_at IS NULL AND w.heartbeat_at > %(now)s - %(lease)s
+        FROM jobs_job AS job LEFT JOIN jobs_worker AS w ON w.id = job.worker_id
+        WHERE job.status = 'active'
+          AND (job.expected_end_at < %(now)s OR w.id IS NULL OR w.stopped_at IS NOT NULL
+               OR w.heartbeat_at <= %(now)s - %(lease)s)
+        ORDER BY job.started_at LIMIT %(limit)s
+        FOR UPDATE OF job SKIP LOCKED
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(sql, {"now": now, "lease": conf().lease, "limit": limit})
+        for job_id, attempt, errors, crashes, name, stopped, alive in cursor.fetchall():
+            why = (
+                "The attempt ran past every limit."
+                if alive
+                else f"The worker {name or '(unknown)'} {'stopped' if stopped else 'was lost'}."
+            )
+            yield Lost(Fence(job_id, attempt), errors, crashes, stopped, why)
+
+
+def declare_lost(lost: Lost, *, now: datetime | None = None) -> bool:
+    """Move one job whose worker is gone: waiting again, or failed as poison. False: somebody was faster."""
+    if lost.stopped:
+        moved = lifecycle.interrupt(lost.fence, now=now)
+    else:
+        crashes = lost.crashes + 1
+        if crashes >= retry.POISON_CRASHES:
+            logger.error("rescue: job %s is poison after %d crashes", lost.fence.job_id, crashes)
+            return lifecycle.fail(
+                lost.fence, Reason.POISON, outcome=Outcome.CRASH, error=lost.why, now=now
+            )
+        moved = lifecycle.crash(lost.fence, lost.why, now=now)
+    if moved:
+        logger.warning("rescue: job %s runs again. %s", lost.fence.job_id, lost.why)
+        dispatching.publish_waiting([lost.fence.job_id])
+    return moved
+
+
+def reconcile(now: datetime) -> int:
+    """Publish again the waiting jobs whose messages Redis does not have; return how many.
+
+    The backlog guard: a queue whose list is at least as long as its waiting rows has lost nothing and is
+    not read. Otherwise the list is read, and only what is missing from it is sent. A job is not looked for
+    before it is `publish_grace` old: until then its message may be in a worker's hands.
+    """
+    old = now - conf().publish_grace
+    suspects = (
+        Job.objects.filter(status=Status.WAITING, published_at__lt=old)
+        .values_list("queue")
+        .annotate(n=Count("id"))
+        .order_by()
+    )
+    published = 0
+    try:
+        for queue, count in list(suspects):
+            if depth(queue) < count:
+                published += _republish(queue, old, now)
+    except BROKER_ERRORS as exc:
+        logger.warning("reconcile: the broker does not answer, nothing is lost: %s", exc)
+    return published
+
+
+def _republish(queue: str, old: datetime, now: datetime) -> int:
+    present = set(queued_ids(queue))
+    waiting = (
+        Job.objects.filter(status=Status.WAITING, queue=queue, published_at__lt=old)
+        .order_by("available_at")
+        .values_list("id", flat=True)
+    )
+    missing = [job_id for job_id in waiting.iterator(chunk_size=SCAN_CHUNK) if job_id not in present]
+    for start in range(0, len(missing), REPUBLISH_BATCH):
+        batch = missing[start : start + REPUBLISH_BATCH]
+        with transaction.atomic():
+            lifecycle.note_published(batch, now=now)
+            dispatching.publish_on_commit(
+                [Message.of(job) for job in Job.objects.filter(id__in=batch, status=Status.WAITING)]
+            )
+    if missing:
+        logger.warning("reconcile: %d message(s) of queue %s were lost and are sent again", len(missing), queue)
+    return len(missing)
+
+
+def depth(queue: str) -> int:
+    """Return how many messages Redis holds for `queue`, all priorities together."""
+    with current_app.connection_or_acquire() as broker:
+        channel = broker.default_channel
+        return sum(int(channel.client.llen(key)) for key in _keys(channel, queue))
+
+
+def queued_ids(queue: str) -> Iterator[str]:
+    """Yield the job ids of the messages that Redis holds for `queue`; others are passed over."""
+    with current_app.connection_or_acquire() as broker:
+        channel = broker.default_channel
+        for key in _keys(channel, queue):
+            start = 0
+            while chunk := channel.client.lrange(key, start, start + SCAN_CHUNK - 1):
+                yield from filter(None, map(_job_id, chunk))
+                start += SCAN_CHUNK
+
+
+def _keys(channel: Any, queue: str) -> list[str]:
+    return [channel._q_for_pri(queue, step) for step in channel.priority_steps]
+
+
+def _job_id(item: bytes) -> str | None:
+    try:
+        return str(json.loads(item)["headers"]["id"])
+    except (ValueError, KeyError, TypeError):
+        return None

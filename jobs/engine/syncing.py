@@ -1,0 +1,183 @@
+"""Keeping the compiled schedules true to the rows people edit.
+
+Database triggers (migration `0002_triggers`) mark a schedule stale when its `PeriodicTask`, the crontab,
+interval, clocked or solar row it uses, or its policy changes, whoever changed it: the admin, the ORM,
+`QuerySet.update()` or SQL. Only those are compiled again here.
+
+An edit at T decides only what comes after T (SEMANTICS 22): what the old schedule still owed up to T is
+decided first, by the old compilation.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from django.db import connection, transaction
+
+from jobs.engine import claiming, lifecycle
+from jobs.engine.compiling import CompileError, Timing, compile_schedule, read_timing
+from jobs.engine.enqueueing import new_id
+from jobs.engine.lifecycle import NewJob
+from jobs.models import Schedule
+from jobs.rules.planning import plan
+from jobs.rules.states import Reason, Status, Trigger
+
+logger = logging.getLogger(__name__)
+
+TICK = timedelta(microseconds=1)
+
+
+def sync_stale(now: datetime, *, limit: int = 500) -> int:
+    """Compile at most `limit` stale schedules as of `now`; return how many. Any beat may do it."""
+    with transaction.atomic():
+        stale = list(
+            Schedule.objects.stale()  # type: ignore[attr-defined]
+            .select_for_update(skip_locked=True, of=("self",))
+            .select_related(
+                "periodic_task__crontab",
+                "periodic_task__interval",
+                "periodic_task__clocked",
+                "periodic_task__solar",
+            )
+            .order_by("edited_at")[:limit]
+        )
+        for schedule in stale:
+            _sync(schedule, min(schedule.edited_at, now))
+    return len(stale)
+
+
+def _sync(schedule: Schedule, edited_at: datetime) -> None:
+    settle_old(schedule, edited_at)
+    try:
+        compiled = compile_schedule(schedule)
+    except CompileError as exc:
+        _store(schedule, problem=str(exc))
+        logger.warning("sync: schedule %s cannot fire: %s", schedule, exc)
+        return
+    except Exception as exc:  # a row that nobody foresaw must not stop the others
+        _store(schedule, problem=f"{type(exc).__name__}: {exc}")
+        logger.exception("sync: schedule %s cannot be compiled", schedule)
+        return
+    first = schedule.version == 0
+    schedule.spec, schedule.template = compiled.spec, compiled.template
+    timing = read_timing(json.dumps(compiled.spec))
+    schedule.decided_through = _cursor(schedule, timing, edited_at, first=first)
+    if schedule.periodic_task.enabled:
+        schedule.paused_at, schedule.paused_until, schedule.paused_by, schedule.pause_note = None, None, "", ""
+        _store(schedule, next_run_at=_next(schedule, timing))
+    else:
+        schedule.paused_at = schedule.paused_at or edited_at
+        _store(schedule)
+
+
+def _cursor(schedule: Schedule, timing: Timing, edited_at: datetime, *, first: bool) -> datetime:
+    """Return from where the new compilation decides: after the edit.
+
+    A new one-shot whose time has just passed is still meant to run (`clocked_time=now()` is how "soon" is
+    written with django-celery-beat), so its cursor starts before it.
+    """
+    at = getattr(timing.spec, "at", None)
+    if first and at is not None and edited_at - schedule.catchup_window <= at <= edited_at:
+        return min(schedule.decided_through, at - TICK)
+    return max(schedule.decided_through, edited_at)
+
+
+def _next(schedule: Schedule, timing: Timing) -> datetime | None:
+    """Return when something has to be decided next: nothing is decided here."""
+    through = schedule.decided_through
+    return plan(
+        str(schedule.pk), timing.spec, timing.policy, cursor=through, now=through, runs=_runs(schedule, timing)
+    ).next_nominal
+
+
+def _runs(schedule: Schedule, timing: Timing) -> int:
+    # A clocked time moved to a new instant is an explicit re-arm: its own nominal has not run yet.
+    return 0 if getattr(timing.spec, "at", None) is not None else schedule.runs
+
+
+def _store(schedule: Schedule, *, problem: str = "", next_run_at: datetime | None = None) -> None:
+    Schedule.objects.filter(pk=schedule.pk).update(
+        spec=schedule.spec,
+        template=schedule.template,
+        decided_through=schedule.decided_through,
+        next_run_at=next_run_at,
+        problem=problem,
+        paused_at=schedule.paused_at,
+        paused_until=schedule.paused_until,
+        paused_by=schedule.paused_by,
+        pause_note=schedule.pause_note,
+        version=schedule.version + 1,
+        stale=False,
+    )
+
+
+def settle_old(schedule: Schedule, until: datetime) -> None:
+    """Decide what the compilation before this edit still owes up to `until`."""
+    if schedule.spec is None or schedule.problem:
+        return
+    if schedule.paused_at:
+        _record_paused(schedule, until)
+    elif schedule.next_run_at and schedule.next_run_at <= until:
+        due = claiming.Due(
+            schedule.pk,
+            json.dumps(schedule.spec),
+            schedule.template,
+            schedule.decided_through,
+            schedule.runs,
+            schedule.version,
+        )
+        claiming.decide([due], until)
+        schedule.refresh_from_db(fields=["decided_through", "runs"])
+        # A one-shot that fired just now may have been disabled by that.
+        schedule.periodic_task.refresh_from_db(fields=["enabled"])
+
+
+def _record_paused(schedule: Schedule, until: datetime) -> None:
+    """Write the one ledger row for the times that passed while the schedule was paused (SEMANTICS 18)."""
+    timing = read_timing(json.dumps(schedule.spec))
+    policy = replace(timing.policy, catch_up="none", jitter=timedelta(0))
+    passed = plan(
+        str(schedule.pk), timing.spec, policy, cursor=schedule.decided_through, now=until, runs=schedule.runs
+    )
+    times = [(skip.first, skip.last, skip.count) for skip in passed.skipped]
+    times += [(firing.scheduled_for, firing.scheduled_for, 1) for firing in passed.fire]
+    if times:
+        first, last, count = min(t[0] for t in times), max(t[1] for t in times), sum(t[2] for t in times)
+        lifecycle.birth(
+            [
+                NewJob(
+                    id=new_id(),
+                    task=schedule.template["task"],
+                    queue=schedule.template["queue"],
+                    trigger=Trigger.SCHEDULE,
+                    status=Status.SKIPPED,
+                    reason=Reason.PAUSED,
+                    schedule_id=schedule.pk,
+                    schedule_name=schedule.template["name"],
+                    policy_version=schedule.version,
+                    scheduled_for=first,
+                    available_at=first,
+                    skipped_count=count if count > 1 else None,
+                    skipped_through=last if count > 1 else None,
+                )
+            ]
+        )
+    schedule.decided_through = until
+
+
+def adopt_unseen() -> int:
+    """Make policy rows for `PeriodicTask` rows that have none; return how many.
+
+    The net under the triggers: rows that came in while triggers were off (a restore, a replica).
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """INSERT INTO jobs_schedule (periodic_task_id)
+               SELECT id FROM django_celery_beat_periodictask AS t
+               WHERE NOT EXISTS (SELECT 1 FROM jobs_schedule WHERE periodic_task_id = t.id)
+               ON CONFLICT DO NOTHING"""
+        )
+        return cursor.rowcount

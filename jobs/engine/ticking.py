@@ -1,0 +1,94 @@
+"""One turn of a beat: every verb that is due, and when the next turn is.
+
+The loop around it is dumb. A test calls `tick` with a time of its own; `manage.py beat_tick` does the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from jobs.conf import conf
+from jobs.engine import claiming, dispatching, pausing, pruning, recovering, syncing
+from jobs.models import Schedule
+
+HOUSEKEEPING = timedelta(seconds=60)
+PRUNE_BATCH = 1_000
+ROUNDS = 1_000
+"""How many full batches one turn takes before it looks at everything else again."""
+
+
+@dataclass(slots=True)
+class Turn:
+    """What one turn did, and when something is due next (None: nothing is known of)."""
+
+    synced: int = 0
+    claimed: int = 0
+    promoted: int = 0
+    rescued: int = 0
+    republished: int = 0
+    pruned: int = 0
+    next_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class Ticker:
+    """Remembers when the slow verbs ran last. `connected_at`: since when the database has answered."""
+
+    connected_at: datetime | None = None
+    last: dict[str, datetime] = field(default_factory=dict)
+
+    def tick(self, now: datetime) -> Turn:
+        """Do everything that is due at `now`. Any number of beats may do so at once."""
+        self.connected_at = self.connected_at or now
+        turn = Turn()
+        pausing.resume_due(now)
+        turn.synced = _until_done(lambda: syncing.sync_stale(now), 500)
+        turn.claimed = _until_done(lambda: claiming.claim_due(now), claiming.BATCH)
+        turn.promoted = _until_done(lambda: dispatching.promote_due(now), 500)
+        turn.promoted += dispatching.release_held(now)
+        if self._is_time("rescue", now, conf().sweep) and self._trusts_heartbeats(now):
+            turn.rescued = recovering.rescue(now)
+        if self._is_time("reconcile", now, conf().reconcile):
+            turn.republished = recovering.reconcile(now)
+        if self._is_time("housekeeping", now, HOUSEKEEPING):
+            syncing.adopt_unseen()
+            turn.pruned = pruning.prune(now, batch=PRUNE_BATCH)
+        turn.next_at = next_wake()
+        return turn
+
+    def disconnected(self) -> None:
+        """The database did not answer: nobody could send heartbeats, so silence proves nothing yet."""
+        self.connected_at = None
+
+    def _trusts_heartbeats(self, now: datetime) -> bool:
+        return self.connected_at is not None and now - self.connected_at >= conf().heartbeat * 2
+
+    def _is_time(self, verb: str, now: datetime, every: timedelta) -> bool:
+        last = self.last.get(verb)
+        if last is not None and now - last < every:
+            return False
+        self.last[verb] = now
+        return True
+
+
+def _until_done(verb: object, batch: int) -> int:
+    total = 0
+    for _ in range(ROUNDS):
+        done: int = verb()  # type: ignore[operator]
+        total += done
+        if done < batch:
+            break
+    return total
+
+
+def next_wake() -> datetime | None:
+    """Return when a schedule or a delayed job is due next, or None."""
+    schedule = (
+        Schedule.objects.filter(stale=False, next_run_at__isnull=False)
+        .order_by("next_run_at")
+        .values_list("next_run_at", flat=True)
+        .first()
+    )
+    times = [time for time in (schedule, dispatching.next_promotion()) if time is not None]
+    return min(times, default=None)

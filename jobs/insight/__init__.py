@@ -1,0 +1,1 @@
+"""The read side: what is, what was, what will be, and why."""

@@ -1,0 +1,1 @@
+"""Where Celery plugs in: application, outbox, task, worker, result backend, beat."""

@@ -1,0 +1,39 @@
+"""The Celery application whose tasks are durable.
+
+It imports nothing of Django: the rest of the runtime is named by string and loaded when it is needed.
+"""
+
+import os
+from typing import Any
+
+# SIGTERM to a worker means: finish within the grace, then put the rest back (a soft shutdown). billiard
+# reads this when it is first imported; what the operator has set wins.
+os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
+
+from celery import Celery
+from celery.signals import celeryd_init
+
+
+class DurableCelery(Celery):
+    """Celery whose every task call is a row first and a message second."""
+
+    task_cls = "jobs.runtime.task:DurableTask"
+    amqp_cls = "jobs.runtime.outbox:DurableAMQP"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        celeryd_init.connect(self._add_worker_parts, weak=False)
+
+    @property
+    def Worker(self) -> Any:  # noqa: N802  (Celery's own name)
+        """The worker class of `celery worker`."""
+        import django
+
+        django.setup()  # Celery's own set-up of Django comes later, and our class needs the models
+        return self.subclass_with_self("jobs.runtime.worker:DurableWorker")
+
+    def _add_worker_parts(self, **_: Any) -> None:
+        """Make this process a worker: its heartbeat, its logs, its guards."""
+        from jobs.runtime import worker
+
+        worker.install(self)

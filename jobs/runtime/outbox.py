@@ -1,0 +1,109 @@
+"""What happens when Celery would publish a task: a job row is written instead.
+
+This is the one place through which every call passes in Celery: `.delay()`, `apply_async`, `send_task`,
+chains, groups, chords, links, `self.retry()` and `self.replace()`. By then Celery has worked out the
+message (options, routes, canvas, stamps); we store it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from celery.app.amqp import AMQP
+from celery.utils.time import maybe_iso8601
+
+CANVAS = ("callbacks", "errbacks", "chain", "chord")
+"""What Celery puts beside the arguments in a message body."""
+
+NOT_STORED = frozenset(
+    {"lang", "task", "id", "eta", "expires", "retries", "timelimit", "argsrepr", "kwargsrepr", "origin"}
+)
+"""Headers that have a column of their own, or that are made anew for each message."""
+
+
+class DurableAMQP(AMQP):  # type: ignore[misc]
+    """AMQP whose `send_task_message` stores a job."""
+
+    def _create_task_sender(self) -> Any:
+        return self.store_task
+
+    def store_task(
+        self,
+        producer: Any,
+        name: str,
+        message: Any,
+        queue: Any = None,
+        routing_key: str | None = None,
+        headers: dict[str, Any] | None = None,
+        priority: int | None = None,
+        **options: Any,
+    ) -> None:
+        """Store the job that `message` describes; it is published when the transaction commits."""
+        from jobs.engine import enqueueing, executing
+
+        head, properties, body, _ = message
+        if headers:
+            head.update(headers)
+        args, kwargs, embed = body
+        stored = stored_headers(head, embed, properties)
+        target = self._queue_name(queue, routing_key)
+        running = executing.current(head["id"])
+        if running is not None and head["retries"]:
+            running.retry_request = _retry_request(head, args, kwargs)
+            return
+        if running is not None:
+            running.replacement = executing.Replacement(
+                name, target, *_encoded(args, kwargs), headers=_encoded(stored)[0]
+            )
+            return
+        hard, soft = head.get("timelimit") or (None, None)
+        enqueueing.action(
+            task=name,
+            queue=target,
+            job_id=head["id"],
+            args=args,
+            kwargs=kwargs,
+            headers=stored,
+            eta=as_time(head["eta"]),
+            expires=as_time(head["expires"]),
+            priority=priority,
+            time_limit=hard,
+            soft_time_limit=soft,
+        )
+
+    def _queue_name(self, queue: Any, routing_key: str | None) -> str:
+        if queue is None:
+            return routing_key or str(self.app.conf.task_default_queue)
+        return str(getattr(queue, "name", queue))
+
+
+def stored_headers(head: dict[str, Any], embed: dict[str, Any], properties: dict[str, Any]) -> dict[str, Any]:
+    """Return what of a message must come back when the job runs: canvas, stamps, custom headers."""
+    kept = {key: value for key, value in head.items() if key not in NOT_STORED and value not in (None, {}, [])}
+    kept.update({key: embed[key] for key in CANVAS if embed and embed.get(key)})
+    if properties.get("reply_to"):
+        kept["reply_to"] = properties["reply_to"]
+    return kept
+
+
+def as_time(value: Any) -> datetime | None:
+    """Return a header's time as an aware datetime."""
+    if value is None:
+        return None
+    time = maybe_iso8601(value)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _encoded(*values: Any) -> list[Any]:
+    from jobs.engine import payload
+
+    return [payload.encode(list(value) if isinstance(value, tuple) else value) for value in values]
+
+
+def _retry_request(head: dict[str, Any], args: Any, kwargs: Any) -> Any:
+    from jobs.engine import executing
+    from jobs.engine.enqueueing import database_now
+
+    stored_args, stored_kwargs = _encoded(args, kwargs)
+    return executing.RetryRequest(as_time(head["eta"]) or database_now(), stored_args, stored_kwargs)

@@ -1,0 +1,99 @@
+"""A job as the worker's main process sees it: lost children, hard limits, cancellations, shutdown."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from billiard.einfo import ExceptionWithTraceback
+from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
+from celery.worker.request import Request, task_ready
+from django.db import close_old_connections, connection
+
+from jobs.engine import executing
+from jobs.engine.dispatching import FENCE_HEADER
+from jobs.engine.lifecycle import Fence
+from jobs.rules.states import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def _short_connection() -> Iterator[None]:
+    """Use the database in the main process, and leave no open connection to children forked later."""
+    close_old_connections()
+    try:
+        yield
+    finally:
+        connection.close()
+
+
+class DurableRequest(Request):  # type: ignore[misc]
+    """A request that records in the database what the pool child could not."""
+
+    @property
+    def fence(self) -> Fence:
+        """The attempt this message is for: the first one for a message from another program."""
+        return Fence(self.id, int(self.request_dict.get(FENCE_HEADER) or 1))
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
+        """Take note of a child that died or was killed; the others have recorded their own end."""
+        exc = exc_info.exception
+        if isinstance(exc, ExceptionWithTraceback):
+            exc = exc.exc
+        ours = isinstance(exc, WorkerLostError | TimeLimitExceeded | SystemExit | KeyboardInterrupt)
+        if return_ok or not ours or self._already_cancelled or self._already_revoked:
+            if isinstance(exc, Terminated) and not (self._already_cancelled or self._already_revoked):
+                return self._announce_revoked("terminated", True, str(exc), False)
+            return super().on_failure(exc_info, send_failed_event, return_ok)
+        task_ready(self)
+        status = self._record_loss(exc)
+        self.send_event(
+            "task-failed" if status == Status.FAILED else "task-retried",
+            exception=repr(exc),
+            traceback=exc_info.traceback,
+        )
+        return None
+
+    def _record_loss(self, exc: BaseException) -> Status | None:
+        with _short_connection():
+            if isinstance(exc, TimeLimitExceeded):
+                limit = float(exc.args[0]) if exc.args else 0.0
+                status = executing.timed_out(self.fence, limit, self.task.attempts_allowed())
+            else:
+                status = executing.crashed(self.fence, f"The process that ran it died: {exc}.")
+            if status == Status.FAILED:
+                self.task.backend.mark_as_failure(
+                    self.id, exc, request=self._context, store_result=self.store_errors
+                )
+        logger.error("job %s lost its process (%s); it is now %s", self.id, exc, status or "decided already")
+        return status
+
+    def on_timeout(self, soft: bool, timeout: float) -> None:
+        """A hard limit has come through `on_failure` already; a soft one is only logged."""
+        if soft:
+            super().on_timeout(soft, timeout)
+
+    def _announce_cancelled(self, emit_retry: bool = True) -> None:
+        """The worker is shutting down and its grace is over: the job goes back, and nothing is charged."""
+        task_ready(self)
+        self.send_event("task-cancelled")
+        self._already_cancelled = True
+        with _short_connection():
+            if executing.interrupted(self.fence):
+                logger.warning("job %s was interrupted by the shutdown and is waiting again", self.id)
+
+    def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
+        """Somebody cancelled it: the row first, then what Celery does."""
+        with _short_connection():
+            counted = executing.cancelled(self.fence, f"Cancelled: {reason}.")
+            if counted:
+                super()._announce_revoked(reason, terminated, signum, expired)
+                return
+        task_ready(self)
+        self.acknowledge()
+        self._already_revoked = True

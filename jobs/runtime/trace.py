@@ -1,0 +1,127 @@
+"""One job in a pool child: start, Celery's tracer, finish."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from billiard.einfo import ExceptionInfo
+from celery.app.trace import TraceInfo, trace_ok_t
+from celery.exceptions import Ignore, Reject
+from celery.states import FAILURE, IGNORED, REJECTED, RETRY
+from django.db import close_old_connections
+
+from jobs.engine import executing
+from jobs.engine.dispatching import FENCE_HEADER
+from jobs.engine.executing import Execution, Refusal
+from jobs.engine.lifecycle import Fence
+from jobs.runtime import identity
+from jobs.runtime.outbox import CANVAS, as_time, stored_headers
+from jobs.runtime.results import error_line
+from jobs.runtime.strategy import ETA_HEADER
+
+logger = logging.getLogger(__name__)
+
+
+def run_job(task: Any, tracer: Any, uuid: str, args: Any, kwargs: Any, request: dict[str, Any]) -> Any:
+    """Start the job a message is about, run it by Celery's `tracer`, and see that its end is recorded.
+
+    Returns what the tracer returns, which goes to the worker's main process.
+    """
+    close_old_connections()  # a connection that died since the last job is noticed here, not in the task
+    fence = _fence(task, uuid, args, kwargs, request)
+    if fence is None:
+        return _nothing_to_do()
+    execution = executing.begin(
+        fence,
+        task=task.name,
+        queue=request["delivery_info"]["routing_key"],
+        worker_id=identity.worker_id(),
+        default_limit=float(task.time_limit or task.app.conf.task_time_limit),
+        default_max_attempts=task.attempts_allowed(),
+    )
+    if isinstance(execution, Refusal):
+        logger.info("message for job %s starts nothing: %s", execution.job_id, execution.why)
+        return _nothing_to_do()
+    return _run(execution, tracer, uuid, request)
+
+
+def _run(execution: Execution, tracer: Any, uuid: str, request: dict[str, Any]) -> Any:
+    started = execution.started
+    request.update(started.headers)
+    request.update({key: started.headers.get(key) for key in CANVAS})
+    request.update(
+        args=started.args,
+        kwargs=started.kwargs,
+        retries=started.errors,
+        periodic_task_name=started.schedule_name or None,
+    )
+    token = executing.enter(execution)
+    try:
+        result = tracer(uuid, started.args, started.kwargs, request)
+        if not execution.settled:
+            _settle(execution, result)
+        return result
+    finally:
+        executing.leave(token)
+
+
+def _settle(execution: Execution, result: Any) -> None:
+    """Record an end that the result backend did not see: it is not called when results are ignored."""
+    info = result.info
+    state = info.state if info is not None else None
+    if state == RETRY:
+        executing.retry(execution, error=error_line(info.retval), traceback=_text(result.retval))
+    elif state == REJECTED and isinstance(info.retval, Reject):
+        executing.reject(execution, requeue=bool(info.retval.requeue), error=str(info.retval.reason))
+    elif state == IGNORED and execution.replacement is not None:
+        executing.continue_as(execution, execution.replacement)
+    elif state == IGNORED:
+        executing.ignore(execution)
+    elif state == FAILURE:
+        executing.fail(execution, error=error_line(info.retval), traceback=_text(result.retval))
+    else:
+        executing.complete(execution)
+
+
+def _text(einfo: Any) -> str:
+    return str(getattr(einfo, "traceback", "") or "")
+
+
+def _fence(task: Any, uuid: str, args: Any, kwargs: Any, request: dict[str, Any]) -> Fence | None:
+    attempt = request.get(FENCE_HEADER)
+    if attempt is not None:
+        return Fence(uuid, int(attempt))
+    from jobs.conf import conf
+
+    if not conf().adopt_foreign:
+        logger.warning("message %s of task %s has no job and is refused", uuid, task.name)
+        return None
+    own = {key: value for key, value in request.items() if key not in _REQUEST_ONLY}
+    return executing.adopt(
+        job_id=uuid,
+        task=task.name,
+        queue=request["delivery_info"]["routing_key"],
+        args=args,
+        kwargs=kwargs,
+        headers=stored_headers(own, request, {"reply_to": request.get("reply_to")}),
+        eta=as_time(request.get(ETA_HEADER)),
+    )
+
+
+_REQUEST_ONLY = frozenset(
+    {
+        "args", "kwargs", "hostname", "is_eager", "delivery_info", "properties", "reply_to",
+        "correlation_id", "redelivered", "utc", ETA_HEADER, *CANVAS,
+    }
+)  # fmt: skip
+"""What a worker adds to a message's headers."""
+
+
+def _nothing_to_do() -> Any:
+    """Tell the main process that this message is dealt with: no result, no event of success."""
+    try:
+        raise Ignore
+    except Ignore as exc:
+        einfo = ExceptionInfo(internal=True)
+        return trace_ok_t(einfo, TraceInfo(IGNORED, exc), 0.0, None)

@@ -1,0 +1,5 @@
+"""Generic work that anyone can schedule."""
+
+from jobs.targets import canary
+
+__all__ = ["canary"]
