@@ -77,7 +77,7 @@ TEMPLATES: list[dict[str, Any]] = [
     },
 ]
 
-# --- Database -----------------------------------------------------------------------------------------
+# --- Database --------------------
 # One database holds the truth. The timeouts make sure that no forgotten transaction can hold up the
 # schedulers: a claim that cannot get its rows skips them, and one that hangs is ended by the server.
 DATABASES: dict[str, dict[str, Any]] = {
@@ -99,7 +99,7 @@ DATABASES["default"].update(
 )
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# --- Time, language, static files -----------------------------------------------------------------------
+# --- Time, language, static files --------------------
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = env.str("TIME_ZONE", default="UTC")
 USE_I18N = True
@@ -116,7 +116,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 
-# --- Security: on wherever the site is served by HTTPS -----------------------------------------------------
+# --- Security: on wherever the site is served by HTTPS --------------------
 HTTPS = env.bool("HTTPS", default=False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=31_536_000 if HTTPS else 0)
@@ -125,7 +125,7 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SESSION_COOKIE_HTTPONLY = True
 X_FRAME_OPTIONS = "DENY"
 
-# --- E-mail ---------------------------------------------------------------------------------------------
+# --- E-mail --------------------
 EMAIL_CONFIG = env.email_url("EMAIL_URL", default="smtp://127.0.0.1:25")
 EMAIL_BACKEND: str = EMAIL_CONFIG["EMAIL_BACKEND"]
 EMAIL_HOST: str = EMAIL_CONFIG.get("EMAIL_HOST") or ""
@@ -137,7 +137,7 @@ EMAIL_USE_SSL: bool = EMAIL_CONFIG.get("EMAIL_USE_SSL", False)
 EMAIL_TIMEOUT = 30
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="jadwal@localhost")
 
-# --- Celery ---------------------------------------------------------------------------------------------
+# --- Celery --------------------
 REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
 QUEUES = ("default", "notifications", "billing", "backups")
 
@@ -181,7 +181,7 @@ CELERY_TASK_SOFT_TIME_LIMIT = env.int("JADWAL_SOFT_TIME_LIMIT", default=3540)
 # The worker keeps its database connection between tasks; jobs/runtime checks its health before each.
 CELERY_DB_REUSE_MAX = 1_000_000_000
 
-# --- Jadwal: the platform's own settings, read in jobs/conf.py --------------------------------------------
+# --- Jadwal: the platform's own settings, read in jobs/conf.py --------------------
 JADWAL = {
     "HEARTBEAT_SECONDS": env.float("JADWAL_HEARTBEAT_SECONDS", default=10.0),
     "LEASE_SECONDS": env.float("JADWAL_LEASE_SECONDS", default=45.0),
@@ -199,12 +199,12 @@ JADWAL = {
     "FLOWER_URL": env.str("JADWAL_FLOWER_URL", default=""),
 }
 
-# --- The domain apps ---------------------------------------------------------------------------------------
+# --- The domain apps --------------------
 BACKUPS_ROOT = Path(env.str("BACKUPS_ROOT", default=str(STATE_DIR / "backups")))
 PG_BIN = env.str("JADWAL_PG_BIN", default="")  # folder of pg_dump and pg_restore; empty: PATH
 REPORTS_RECIPIENTS: list[str] = env.list("REPORTS_RECIPIENTS", default=["finance@example.com"])
 
-# --- Logging -------------------------------------------------------------------------------------------------
+# --- Logging --------------------
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -213,7 +213,7 @@ LOGGING: dict[str, Any] = {
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
 }
 
-# --- The admin: see jobs/admin/ ------------------------------------------------------------------------------
+# --- The admin: see jobs/admin/ --------------------
 UNFOLD: dict[str, Any] = {"SITE_TITLE": "Jadwal", "SITE_HEADER": "Jadwal", "SITE_SYMBOL": "schedule"}
 
 # django-auditlog writes who changed what; the state of jobs has its own ledger.

@@ -16,7 +16,8 @@ A schedule that cannot be decided about is put aside with its problem, so that i
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -49,6 +50,7 @@ class Due:
     cursor: datetime
     runs: int
     version: int
+    timing: Timing | None = None
     running: int = 0
     held: int = 0
     jobs: list[NewJob] = field(default_factory=list)
@@ -57,10 +59,6 @@ class Due:
     problem: str = ""
     stop_others: bool = False
     kill_others: bool = False
-
-    @property
-    def timing(self) -> Timing:
-        return read_timing(self.document)
 
 
 # The CTE keeps the planner from running the join before the lock: LIMIT under SKIP LOCKED wants it.
@@ -91,13 +89,14 @@ def claim_due(now: datetime, *, limit: int = BATCH) -> int:
 
 def decide(batch: Sequence[Due], now: datetime) -> None:
     """Decide every nominal of these locked schedules up to `now`, within the caller's transaction."""
-    _count_running(batch)
     for due in batch:
-        try:
-            _decide_one(due, now)
-        except Exception as exc:  # one bad row must not stop the others: it is put aside, visibly
-            logger.exception("claim: schedule %s cannot be decided", due.template.get("name"))
-            due.problem, due.jobs, due.plan = f"{type(exc).__name__}: {exc}", [], None
+        with _putting_aside(due):
+            due.timing = read_timing(due.document)
+    _count_running([due for due in batch if due.timing])
+    for due in batch:
+        if due.timing:
+            with _putting_aside(due):
+                _decide_one(due, due.timing, now)
     jobs = [job for due in batch for job in due.jobs]
     new = lifecycle.birth(jobs, now=now)
     _advance(batch)
@@ -107,8 +106,22 @@ def decide(batch: Sequence[Due], now: datetime) -> None:
     )
 
 
+@contextmanager
+def _putting_aside(due: Due) -> Iterator[None]:
+    """One bad row must not stop the others: it is put aside with its problem, for people to see."""
+    try:
+        yield
+    except Exception as exc:
+        logger.exception("claim: schedule %s cannot be decided", due.template.get("name"))
+        due.problem, due.jobs, due.plan = f"{type(exc).__name__}: {exc}", [], None
+
+
 def _count_running(batch: Sequence[Due]) -> None:
-    wanted = {due.schedule_id: due for due in batch if due.timing.overlap != overlap.OverlapPolicy.ALLOW_ALL}
+    wanted = {
+        due.schedule_id: due
+        for due in batch
+        if due.timing and due.timing.overlap != overlap.OverlapPolicy.ALLOW_ALL
+    }
     if not wanted:
         return
     with connection.cursor() as cursor:
@@ -124,8 +137,7 @@ def _count_running(batch: Sequence[Due]) -> None:
             wanted[pk].running, wanted[pk].held = running, held
 
 
-def _decide_one(due: Due, now: datetime) -> None:
-    timing = due.timing
+def _decide_one(due: Due, timing: Timing, now: datetime) -> None:
     due.plan = plan(
         str(due.schedule_id), timing.spec, timing.policy, cursor=due.cursor, now=now, runs=due.runs
     )
@@ -233,13 +245,14 @@ def _advance(batch: Sequence[Due]) -> None:
                     [due.fired for due in fired],
                 ],
             )
-    _retire([due for due in fired if due.plan and due.plan.next_nominal is None and due.timing.once])
+    _retire([due for due in fired if due.plan and due.plan.next_nominal is None])
 
 
 def _retire(ended: Sequence[Due]) -> None:
     """A one-shot that has fired is disabled, deleted or kept, as its policy says (SEMANTICS 9)."""
-    disable = [due.schedule_id for due in ended if due.timing.on_complete == "disable"]
-    delete = [due.schedule_id for due in ended if due.timing.on_complete == "delete"]
+    once = [(due.schedule_id, due.timing.on_complete) for due in ended if due.timing and due.timing.once]
+    disable = [pk for pk, what in once if what == "disable"]
+    delete = [pk for pk, what in once if what == "delete"]
     if disable:
         PeriodicTask.objects.filter(pk__in=disable).update(enabled=False)
     if delete:

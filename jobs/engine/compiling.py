@@ -64,7 +64,7 @@ def compile_schedule(schedule: Schedule) -> Compiled:
         "jitter": schedule.jitter.total_seconds(),
         "start": row.start_time.isoformat() if row.start_time else None,
         "end": row.expires.isoformat() if row.expires else None,
-        "max_runs": 1 if row.one_off else schedule.max_runs,
+        "max_runs": 1 if row.one_off and not row.clocked_id else schedule.max_runs,
         "overlap": schedule.overlap,
         "once": bool(row.one_off or row.clocked_id),
         "on_complete": schedule.on_complete,

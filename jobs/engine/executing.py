@@ -203,7 +203,7 @@ def adopt(
     return Fence(job_id, 1) if new and not later else None
 
 
-# --- The end of an attempt --------------------------------------------------------------------------------
+# --- The end of an attempt --------------------
 
 
 def _nothing() -> None:
@@ -256,9 +256,7 @@ def ignore(execution: Execution) -> bool:
     return settle(execution, partial(lifecycle.complete, execution.fence, outcome=Outcome.IGNORED))
 
 
-def retry(
-    execution: Execution, *, error: str, traceback: str, then: Callable[[], None] = _nothing
-) -> bool:
+def retry(execution: Execution, *, error: str, traceback: str, then: Callable[[], None] = _nothing) -> bool:
     """The attempt failed or asked for another: the job waits in the database, not in a worker."""
     request = execution.retry_request
     if request is not None:
@@ -274,15 +272,11 @@ def retry(
             lifecycle.change_payload(execution.fence.job_id, args=request.args, kwargs=request.kwargs)
         then()
 
-    move = partial(
-        lifecycle.retry_at, execution.fence, at, outcome=outcome, error=error, traceback=traceback
-    )
+    move = partial(lifecycle.retry_at, execution.fence, at, outcome=outcome, error=error, traceback=traceback)
     return settle(execution, move, write)
 
 
-def fail(
-    execution: Execution, *, error: str, traceback: str, then: Callable[[], None] = _nothing
-) -> bool:
+def fail(execution: Execution, *, error: str, traceback: str, then: Callable[[], None] = _nothing) -> bool:
     """The attempt failed for good: the job is a dead letter."""
     verdict = execution.verdict
     reason = Reason(verdict.reason) if isinstance(verdict, GiveUp) else Reason.PERMANENT
@@ -329,7 +323,7 @@ def _outcome(kind: FailureKind) -> Outcome:
     return {FailureKind.TIMEOUT: Outcome.TIMEOUT, FailureKind.CRASH: Outcome.CRASH}.get(kind, Outcome.ERROR)
 
 
-# --- Ends that the worker's main process sees -----------------------------------------------------------------
+# --- Ends that the worker's main process sees --------------------
 
 
 def crashed(fence: Fence, why: str) -> Status | None:
@@ -376,7 +370,7 @@ def cancelled(fence: Fence, why: str) -> bool:
     return lifecycle.cancel_active(fence, error=why) or bool(lifecycle.cancel_pending([fence.job_id]))
 
 
-# --- Log lines --------------------------------------------------------------------------------------------------
+# --- Log lines --------------------
 
 
 def _write_logs(execution: Execution) -> None:

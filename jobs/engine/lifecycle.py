@@ -302,9 +302,7 @@ def retry_at(
 
 def crash(fence: Fence, error: str, *, now: datetime | None = None) -> bool:
     """active -> waiting: the worker was lost. Counted as a crash, not as an error."""
-    return _end_attempt(
-        fence, status=Status.WAITING, outcome=Outcome.CRASH, error=error, crashes=1, now=now
-    )
+    return _end_attempt(fence, status=Status.WAITING, outcome=Outcome.CRASH, error=error, crashes=1, now=now)
 
 
 def interrupt(fence: Fence, *, now: datetime | None = None) -> bool:

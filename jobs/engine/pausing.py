@@ -13,15 +13,11 @@ from django_celery_beat.models import PeriodicTask
 from jobs.models import Schedule
 
 
-def pause(
-    schedule: Schedule, *, note: str = "", actor: str = "", until: datetime | None = None
-) -> bool:
+def pause(schedule: Schedule, *, note: str = "", actor: str = "", until: datetime | None = None) -> bool:
     """Let the times of `schedule` pass without jobs; return False if it was paused before."""
     with transaction.atomic():
         changed = PeriodicTask.objects.filter(pk=schedule.pk, enabled=True).update(enabled=False)
-        Schedule.objects.filter(pk=schedule.pk).update(
-            pause_note=note, paused_by=actor, paused_until=until
-        )
+        Schedule.objects.filter(pk=schedule.pk).update(pause_note=note, paused_by=actor, paused_until=until)
     return bool(changed)
 
 

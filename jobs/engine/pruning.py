@@ -20,7 +20,8 @@ _PRUNE = """
         ORDER BY finished_at LIMIT %s FOR UPDATE SKIP LOCKED
     ), logs AS (DELETE FROM jobs_joblog USING old WHERE job_id = old.id),
     attempts AS (DELETE FROM jobs_attempt USING old WHERE job_id = old.id),
-    results AS (DELETE FROM django_celery_results_taskresult USING old WHERE task_id = (old.id COLLATE "default"))
+    results AS (DELETE FROM django_celery_results_taskresult USING old
+                WHERE task_id = (old.id COLLATE "default"))
     DELETE FROM jobs_job USING old WHERE jobs_job.id = old.id
 """
 

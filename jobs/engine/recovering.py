@@ -86,9 +86,7 @@ def declare_lost(lost: Lost, *, now: datetime | None = None) -> bool:
         crashes = lost.crashes + 1
         if crashes >= retry.POISON_CRASHES:
             logger.error("rescue: job %s is poison after %d crashes", lost.fence.job_id, crashes)
-            return lifecycle.fail(
-                lost.fence, Reason.POISON, outcome=Outcome.CRASH, error=lost.why, now=now
-            )
+            return lifecycle.fail(lost.fence, Reason.POISON, outcome=Outcome.CRASH, error=lost.why, now=now)
         moved = lifecycle.crash(lost.fence, lost.why, now=now)
     if moved:
         logger.warning("rescue: job %s runs again. %s", lost.fence.job_id, lost.why)
@@ -136,7 +134,9 @@ def _republish(queue: str, old: datetime, now: datetime) -> int:
                 [Message.of(job) for job in Job.objects.filter(id__in=batch, status=Status.WAITING)]
             )
     if missing:
-        logger.warning("reconcile: %d message(s) of queue %s were lost and are sent again", len(missing), queue)
+        logger.warning(
+            "reconcile: %d message(s) of queue %s were lost and are sent again", len(missing), queue
+        )
     return len(missing)
 
 

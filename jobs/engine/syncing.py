@@ -66,7 +66,12 @@ def _sync(schedule: Schedule, edited_at: datetime) -> None:
     timing = read_timing(json.dumps(compiled.spec))
     schedule.decided_through = _cursor(schedule, timing, edited_at, first=first)
     if schedule.periodic_task.enabled:
-        schedule.paused_at, schedule.paused_until, schedule.paused_by, schedule.pause_note = None, None, "", ""
+        schedule.paused_at, schedule.paused_until, schedule.paused_by, schedule.pause_note = (
+            None,
+            None,
+            "",
+            "",
+        )
         _store(schedule, next_run_at=_next(schedule, timing))
     else:
         schedule.paused_at = schedule.paused_at or edited_at
@@ -89,13 +94,13 @@ def _next(schedule: Schedule, timing: Timing) -> datetime | None:
     """Return when something has to be decided next: nothing is decided here."""
     through = schedule.decided_through
     return plan(
-        str(schedule.pk), timing.spec, timing.policy, cursor=through, now=through, runs=_runs(schedule, timing)
+        str(schedule.pk),
+        timing.spec,
+        timing.policy,
+        cursor=through,
+        now=through,
+        runs=schedule.runs,
     ).next_nominal
-
-
-def _runs(schedule: Schedule, timing: Timing) -> int:
-    # A clocked time moved to a new instant is an explicit re-arm: its own nominal has not run yet.
-    return 0 if getattr(timing.spec, "at", None) is not None else schedule.runs
 
 
 def _store(schedule: Schedule, *, problem: str = "", next_run_at: datetime | None = None) -> None:

@@ -140,9 +140,7 @@ class Job(models.Model):
             ),
             models.CheckConstraint(
                 name="jobs_job_reason_iff_ended_without_success",
-                condition=(
-                    Q(status__in=[Status.SKIPPED, Status.FAILED, Status.CANCELLED]) & ~Q(reason="")
-                )
+                condition=(Q(status__in=[Status.SKIPPED, Status.FAILED, Status.CANCELLED]) & ~Q(reason=""))
                 | (~Q(status__in=[Status.SKIPPED, Status.FAILED, Status.CANCELLED]) & Q(reason="")),
             ),
             models.CheckConstraint(

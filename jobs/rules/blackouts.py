@@ -41,8 +41,7 @@ class Blackout:
         for start, end in self.spans:
             if start.tzinfo is None or end.tzinfo is None or end <= start:
                 raise CalendarError(
-                    f"The blackout {self.name!r} needs spans with a zone whose end is after "
-                    "their start."
+                    f"The blackout {self.name!r} needs spans with a zone whose end is after their start."
                 )
         if not any(piece.open for weekday in range(1, 8) for piece in _week(self, weekday)):
             raise CalendarError(f"The blackout {self.name!r} covers every time of every week.")
@@ -64,9 +63,7 @@ def covering(blackouts: Iterable[Blackout], instant: datetime, tz: str) -> Black
     return None
 
 
-def blocks_manual_run(
-    blackouts: Iterable[Blackout], instant: datetime, tz: str
-) -> Blackout | None:
+def blocks_manual_run(blackouts: Iterable[Blackout], instant: datetime, tz: str) -> Blackout | None:
     """Return the enforced blackout that forbids a manual run at an instant, if any."""
     return covering((item for item in blackouts if item.enforced), instant, tz)
 

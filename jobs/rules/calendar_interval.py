@@ -50,7 +50,7 @@ def next_after(spec: CalendarIntervalSpec, after: datetime) -> Nominal | None:
     """Return the first occurrence strictly after an instant."""
     index = max(_index_near(spec, after) - 2, 0)
     for step in range(index, index + _LONGEST_WAIT):
-        for nominal in _occurrences(spec, step):
+        for nominal in of_step(spec, step):
             if nominal.at > after:
                 return nominal
     return None
@@ -60,7 +60,7 @@ def previous_before(spec: CalendarIntervalSpec, before: datetime) -> Nominal | N
     """Return the last occurrence strictly before an instant."""
     index = _index_near(spec, before) + 2
     for step in range(index, max(index - _LONGEST_WAIT, -1), -1):
-        for nominal in reversed(list(_occurrences(spec, step))):
+        for nominal in reversed(list(of_step(spec, step))):
             if nominal.at < before:
                 return nominal
     return None
@@ -110,7 +110,7 @@ def _index_near(spec: CalendarIntervalSpec, instant: datetime) -> int:
     return months // (spec.every * (12 if spec.unit == "year" else 1))
 
 
-def _occurrences(spec: CalendarIntervalSpec, step: int) -> Iterator[Nominal]:
+def of_step(spec: CalendarIntervalSpec, step: int) -> Iterator[Nominal]:
     """Yield the instants of one step: none where its day or its hour does not exist."""
     wall = _wall(spec, step)
     if wall is None:

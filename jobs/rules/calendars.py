@@ -78,9 +78,7 @@ class Calendar:
     def _ever_open(self) -> bool:
         if self.include_dates - self.exclude_dates:
             return True
-        return any(
-            piece.open for weekday in range(1, 8) for piece in weekly_pieces(self, weekday)
-        )
+        return any(piece.open for weekday in range(1, 8) for piece in weekly_pieces(self, weekday))
 
 
 @lru_cache(maxsize=8192)

@@ -89,5 +89,6 @@ def _with_missed(
     high = due.prev_before(until + TICK)
     while high is not None and high.at in fired:
         high = due.prev_before(high.at)
-    assert low is not None and high is not None, "something was missed"
+    assert low is not None
+    assert high is not None
     return Choice(fire, Span(low.at, high.at, count))

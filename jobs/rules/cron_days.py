@@ -46,9 +46,7 @@ def month_length(year: int, month: int) -> int:
     return LENGTHS[month]
 
 
-def day_table(
-    month_days: MonthDays, week_days: WeekDays, *, either: bool, clamp: bool
-) -> DayTable:
+def day_table(month_days: MonthDays, week_days: WeekDays, *, either: bool, clamp: bool) -> DayTable:
     """Return the table of two day fields.
 
     ``either`` joins them by OR instead of AND; ``clamp`` moves days a month lacks to its last.

@@ -18,6 +18,7 @@ from jobs.rules.nominal import DST_FOLD, DST_GAP
 from jobs.rules.zones import (
     DAY,
     EPOCH_ORDINAL,
+    LAST_INSTANT,
     LAST_YEAR,
     UNCOMPENSATED_SHIFT,
     Segment,
@@ -96,9 +97,7 @@ class Matcher:
 
     def _matches_day(self, ordinal: int) -> bool:
         day = date.fromordinal(ordinal)
-        return day.month in self.months and bool(
-            self.days.in_month(day.year, day.month) >> day.day & 1
-        )
+        return day.month in self.months and bool(self.days.in_month(day.year, day.month) >> day.day & 1)
 
     def _day_from(self, ordinal: int) -> int | None:
         """Return the first matching day at or after this proleptic ordinal."""
@@ -168,9 +167,7 @@ class Matcher:
 
     def compensates(self, segment: Segment) -> bool:
         """Return whether wall times lost at the start of a segment still fire."""
-        return (
-            0 < segment.gap < UNCOMPENSATED_SHIFT and not self.wildcard and self.gap != "skip"
-        )
+        return 0 < segment.gap < UNCOMPENSATED_SHIFT and not self.wildcard and self.gap != "skip"
 
     def next_lost(self, segment: Segment, instant: int) -> int | None:
         """Return the first instant at or after this one at which a lost wall time fires."""
@@ -222,7 +219,7 @@ def _times(hours: frozenset[int], minutes: frozenset[int]) -> tuple[int, ...]:
 def next_hit(spec: CronSpec, instant: int) -> Hit | None:
     """Return the first occurrence at or after an instant, or None within the search bound."""
     cron = matcher(spec)
-    bound = instant + SEARCH_YEARS * 366 * DAY
+    bound = min(instant + SEARCH_YEARS * 366 * DAY, LAST_INSTANT)
     while instant <= bound:
         segment = segment_at(cron.tz, instant)
         hit, wall = _first_in(cron, segment, instant)

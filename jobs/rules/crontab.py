@@ -86,9 +86,7 @@ class CronSpec:
 
     def day_table(self) -> DayTable:
         """Return the days the two day fields choose in every shape of month."""
-        either = self.day_match == "vixie" and restricts_both_days(
-            self.day_of_month, self.day_of_week
-        )
+        either = self.day_match == "vixie" and restricts_both_days(self.day_of_month, self.day_of_week)
         return day_table(
             expand_month_days(self.day_of_month),
             expand_week_days(self.day_of_week),
@@ -98,14 +96,8 @@ class CronSpec:
 
     def _no_such_day(self) -> str:
         if starts_with_star(self.day_of_week):
-            return (
-                f"no month of {self.month_of_year!r} has the "
-                f"{DAY_OF_MONTH.name} {self.day_of_month!r}"
-            )
-        return (
-            f"no day is both {self.day_of_month!r} of the month "
-            f"and {self.day_of_week!r} of the week"
-        )
+            return f"no month of {self.month_of_year!r} has the {DAY_OF_MONTH.name} {self.day_of_month!r}"
+        return f"no day is both {self.day_of_month!r} of the month and {self.day_of_week!r} of the week"
 
 
 def parse_expression(

@@ -1,7 +1,7 @@
 """A schedule in plain English, for lists, previews and explanations."""
 
 from collections.abc import Iterable
-from datetime import UTC, timedelta
+from datetime import timedelta
 
 from jobs.rules import zones
 from jobs.rules.cron_fields import (
@@ -44,7 +44,8 @@ def describe(spec: TimingSpec) -> str:
         case IntervalSpec():
             return f"Every {duration(spec.every)}"
         case OneShotSpec():
-            return f"Once at {spec.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+            seconds = ":%S" if spec.at.second else ""
+            return f"Once at {spec.at:%Y-%m-%d %H:%M{seconds}} UTC"
         case SolarSpec():
             return _solar(spec)
         case CalendarIntervalSpec():

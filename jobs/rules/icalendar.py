@@ -110,8 +110,7 @@ def _property(line: str) -> _Property:
     if found is None:
         raise CalendarError(f"The .ics file has a line that is not understood: {line[:60]!r}.")
     parameters = tuple(
-        (name.upper(), value.strip('"'))
-        for name, value in re.findall(r';([\w-]+)=("[^"]*"|[^;]*)', found[2])
+        (name.upper(), value.strip('"')) for name, value in re.findall(r';([\w-]+)=("[^"]*"|[^;]*)', found[2])
     )
     return _Property(found[1].upper(), parameters, found[3].strip())
 

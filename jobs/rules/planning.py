@@ -62,6 +62,9 @@ class FiringPolicy:
             raise ValueError("max_catchup must be 1 or more; catch-up none runs nothing late.")
         if self.jitter < timedelta(0) or self.catchup_window < timedelta(0):
             raise ValueError("The jitter and the catch-up window must not be negative.")
+        for bound in (self.start, self.end):
+            if bound is not None and bound.tzinfo is None:
+                raise ValueError(f"The bound {bound.isoformat()} has no time zone.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +182,7 @@ def preview(
     return found
 
 
-def _choose(
-    due: Stream, policy: FiringPolicy, after: datetime, until: datetime, now: datetime
-) -> Choice:
+def _choose(due: Stream, policy: FiringPolicy, after: datetime, until: datetime, now: datetime) -> Choice:
     """Choose what fires; the usual case, one nominal and on time, takes the short way."""
     first = due.next_after(after)
     if first is None or first.at > until:
@@ -252,9 +253,7 @@ def _skipped(
     if streams.blackout is not None:
         spans.append(("blackout", _span(streams.blackout, after, until)))
     return tuple(
-        Skipped(reason, span.first, span.last, span.count)
-        for reason, span in spans
-        if span is not None
+        Skipped(reason, span.first, span.last, span.count) for reason, span in spans if span is not None
     )
 
 

@@ -16,9 +16,7 @@ Frequency = Literal["DAILY", "WEEKLY", "MONTHLY", "YEARLY"]
 MOST_OCCURRENCES = 50_000
 
 _WEEKDAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
-_KNOWN = frozenset(
-    {"FREQ", "INTERVAL", "COUNT", "UNTIL", "BYMONTH", "BYMONTHDAY", "BYDAY", "WKST"}
-)
+_KNOWN = frozenset({"FREQ", "INTERVAL", "COUNT", "UNTIL", "BYMONTH", "BYMONTHDAY", "BYDAY", "WKST"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,9 +70,7 @@ class Rolled:
     def count(self, after: datetime, until: datetime) -> int:
         """Return how many nominals there are in ``(after, until]``."""
         days = range(_local_day(after, self.tz), _local_day(until, self.tz) + 1)
-        return sum(
-            after < nominal.at <= until for day in days for nominal in _nominals_of(self, day)
-        )
+        return sum(after < nominal.at <= until for day in days for nominal in _nominals_of(self, day))
 
 
 @lru_cache(maxsize=8192)

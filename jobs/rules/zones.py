@@ -25,6 +25,7 @@ SAMPLE = 5 * DAY
 """Zones are sampled this often: since 1970 no zone has changed twice within six days."""
 
 LAST_ORDINAL = date(LAST_YEAR, 12, 31).toordinal()
+LAST_INSTANT = (LAST_ORDINAL - EPOCH_ORDINAL) * DAY
 
 
 class UnknownZone(ValueError):
@@ -109,12 +110,13 @@ def segments(tz: str, year: int) -> tuple[Segment, ...]:
     zone = load(tz)
     start = (date(year, 1, 1).toordinal() - EPOCH_ORDINAL) * DAY
     end = (date(year + 1, 1, 1).toordinal() - EPOCH_ORDINAL) * DAY
-    changes: list[int] = []
     samples = [*range(start, end - 1, SAMPLE), end - 1]
     offsets = [_offset(zone, instant) for instant in samples]
-    for index in range(1, len(samples)):
-        if offsets[index] != offsets[index - 1]:
-            changes.append(_change_between(zone, samples[index - 1], samples[index]))
+    changes = [
+        _change_between(zone, samples[index - 1], samples[index])
+        for index in range(1, len(samples))
+        if offsets[index] != offsets[index - 1]
+    ]
     edges = [start, *changes, end]
     around = [_offset(zone, start - 1), *(_offset(zone, edge) for edge in edges)]
     return tuple(

@@ -3,12 +3,7 @@
 It imports nothing of Django: the rest of the runtime is named by string and loaded when it is needed.
 """
 
-import os
 from typing import Any
-
-# SIGTERM to a worker means: finish within the grace, then put the rest back (a soft shutdown). billiard
-# reads this when it is first imported; what the operator has set wins.
-os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
 
 from celery import Celery
 from celery.signals import celeryd_init

@@ -42,7 +42,9 @@ class JobLogHandler(logging.Handler):
         if self.lines > MAX_LINES:
             return
         content = (
-            self.format(record) if self.lines < MAX_LINES else f"The log ends here: {MAX_LINES} lines are kept."
+            self.format(record)
+            if self.lines < MAX_LINES
+            else f"The log ends here: {MAX_LINES} lines are kept."
         )
         execution.logs.append(
             JobLog(

@@ -80,7 +80,9 @@ class DurableAMQP(AMQP):  # type: ignore[misc]
 
 def stored_headers(head: dict[str, Any], embed: dict[str, Any], properties: dict[str, Any]) -> dict[str, Any]:
     """Return what of a message must come back when the job runs: canvas, stamps, custom headers."""
-    kept = {key: value for key, value in head.items() if key not in NOT_STORED and value not in (None, {}, [])}
+    kept = {
+        key: value for key, value in head.items() if key not in NOT_STORED and value not in (None, {}, [])
+    }
     kept.update({key: embed[key] for key in CANVAS if embed and embed.get(key)})
     if properties.get("reply_to"):
         kept["reply_to"] = properties["reply_to"]

@@ -11,6 +11,8 @@ from typing import Any
 
 from celery import bootsteps
 from celery.apps.worker import Worker as CeleryWorker
+from celery.apps.worker import _shutdown_handler, on_cold_shutdown
+from celery.platforms import EX_OK
 from celery.signals import worker_process_init
 from celery.worker import state as worker_state
 from django.db import connection
@@ -117,7 +119,16 @@ def _until_it_works(act: Any, pause: float = 0.5) -> None:
 
 
 class DurableWorker(CeleryWorker):  # type: ignore[misc]
-    """A worker whose graceful stop ends as soon as its jobs have."""
+    """A worker whose graceful stop is bounded, and ends as soon as its jobs have."""
+
+    def install_platform_tweaks(self, worker: Any) -> None:
+        """Let SIGTERM mean what it means to every supervisor: stop soon, and lose nothing.
+
+        Celery's own SIGTERM waits without limit. Ours is its soft shutdown: jobs have
+        `worker_soft_shutdown_timeout` seconds to finish, then they go back to their queue uncharged.
+        """
+        super().install_platform_tweaks(worker)
+        _shutdown_handler(worker, sig="SIGTERM", how="Cold", callback=on_cold_shutdown, exitcode=EX_OK)
 
     def wait_for_soft_shutdown(self) -> None:
         """Wait until no job runs here, at most `worker_soft_shutdown_timeout` seconds.

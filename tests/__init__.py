@@ -1,0 +1,1 @@
+"""Tests. They use real servers, started by `tests.servers`."""

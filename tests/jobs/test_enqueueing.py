@@ -1,0 +1,130 @@
+"""`.delay()` is a row in the caller's transaction; Redis is told when it commits."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from uuid import uuid4
+
+import pytest
+import redis as redis_client
+from celery import chain, current_app, group
+from django.db import transaction
+
+from jobs.engine import dispatching
+from jobs.engine.payload import PayloadError, decode
+from jobs.models import Job
+from tests.jobs import tasks
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def messages(client: redis_client.Redis, queue: str = "default") -> list[dict]:
+    return [json.loads(item) for item in client.lrange(queue, 0, -1)]
+
+
+def test_delay_makes_a_row_and_a_small_message(redis: redis_client.Redis) -> None:
+    result = tasks.add.delay(1, y=2)
+    job = Job.objects.get()
+    assert (job.id, job.task, job.args, job.kwargs, job.status) == (
+        result.id,
+        "tests.add",
+        [1],
+        {"y": 2},
+        "waiting",
+    )
+    (message,) = messages(redis)
+    assert message["headers"]["id"] == job.id
+    assert message["headers"]["jadwal_attempt"] == 1
+    assert len(json.dumps(message)) < 1_500
+
+
+def test_the_payload_does_not_enter_redis(redis: redis_client.Redis) -> None:
+    tasks.add.delay("x" * 100_000, y={"password": "hunter2"})
+    (item,) = redis.lrange("default", 0, -1)
+    assert len(item) < 2_000
+    assert b"hunter2" not in item
+
+
+def test_a_rollback_leaves_nothing(redis: redis_client.Redis) -> None:
+    with pytest.raises(RuntimeError), transaction.atomic():
+        tasks.add.delay(1, 2)
+        assert messages(redis) == []
+        raise RuntimeError
+    assert Job.objects.count() == 0
+    assert messages(redis) == []
+
+
+def test_the_message_goes_out_on_commit(redis: redis_client.Redis) -> None:
+    with transaction.atomic():
+        tasks.add.delay(1, 2)
+        assert messages(redis) == []
+    assert len(messages(redis)) == 1
+
+
+@pytest.mark.parametrize("how", ["countdown", "eta"])
+def test_a_time_to_come_is_a_delayed_row_and_no_message(redis: redis_client.Redis, how: str) -> None:
+    when = datetime.now(UTC) + timedelta(minutes=5)
+    options = {"eta": when} if how == "eta" else {"countdown": 300}
+    tasks.add.apply_async((1, 2), **options)
+    job = Job.objects.get()
+    assert job.status == "delayed"
+    assert abs(job.available_at - when) < timedelta(seconds=5)
+    assert messages(redis) == []
+    assert dispatching.promote_due(job.available_at) == 1
+    assert messages(redis)[0]["headers"]["eta"] is None
+
+
+def test_options_become_columns(redis: redis_client.Redis) -> None:
+    expires = datetime.now(UTC) + timedelta(hours=1)
+    tasks.add.apply_async(
+        (1, 2), queue="billing", priority=6, expires=expires, time_limit=9, soft_time_limit=8, task_id="mine-1"
+    )
+    job = Job.objects.get()
+    assert (job.id, job.queue, job.priority) == ("mine-1", "billing", 6)
+    assert (job.time_limit, job.soft_time_limit, job.deadline_at) == (9, 8, expires)
+    assert len(redis.lrange("billing\x06\x166", 0, -1)) == 1
+
+
+def test_a_chosen_id_is_enqueued_once(redis: redis_client.Redis) -> None:
+    for _ in range(3):
+        tasks.add.apply_async((1, 2), task_id="order-17")
+    assert Job.objects.count() == 1
+    assert len(messages(redis)) == 1
+
+
+def test_each_domain_app_has_its_queue(redis: redis_client.Redis) -> None:
+    for name in ("notifications.anything", "billing.anything", "backups.anything", "other.anything"):
+        current_app.send_task(name)
+    assert dict(Job.objects.values_list("task", "queue")) == {
+        "notifications.anything": "notifications",
+        "billing.anything": "billing",
+        "backups.anything": "backups",
+        "other.anything": "default",
+    }
+
+
+def test_arguments_keep_their_types(redis: redis_client.Redis) -> None:
+    given = [datetime(2026, 1, 1, tzinfo=UTC), uuid4(), Decimal("1.10")]
+    tasks.add.apply_async(given)
+    assert decode(json.dumps(Job.objects.get().args)) == given
+
+
+@pytest.mark.parametrize("value", [object(), float("nan"), "a\x00b"])
+def test_arguments_that_cannot_be_stored_are_refused(redis: redis_client.Redis, value: object) -> None:
+    with pytest.raises(PayloadError, match="argument"):
+        tasks.add.delay(value, 1)
+    assert Job.objects.count() == 0
+
+
+def test_a_chain_stores_what_follows(redis: redis_client.Redis) -> None:
+    chain(tasks.add.s(1, 2), tasks.add.s(3)).apply_async()
+    job = Job.objects.get()
+    assert [step["task"] for step in job.headers["chain"]] == ["tests.add"]
+
+
+def test_a_group_is_as_many_jobs(redis: redis_client.Redis) -> None:
+    group(tasks.add.s(n, n) for n in range(4)).apply_async()
+    assert Job.objects.count() == 4
+    assert len({job.headers["group"] for job in Job.objects.all()}) == 1

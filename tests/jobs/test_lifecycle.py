@@ -1,0 +1,166 @@
+"""The states of a job: only the moves of the table happen, and only under the fence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from django.db import IntegrityError, transaction
+
+from jobs.engine import lifecycle
+from jobs.engine.lifecycle import Fence
+from jobs.models import Attempt, Job
+from jobs.rules.states import BIRTH, TERMINAL, TRANSITIONS, Outcome, Reason, Status
+from tests.jobs.builders import NOON, begin, job, worker
+
+pytestmark = pytest.mark.django_db
+
+Move = Callable[[Job, Fence], object]
+
+MOVES: dict[str, tuple[Status, Move]] = {
+    "promote": (Status.WAITING, lambda j, f: lifecycle.promote([j.id])),
+    "start": (
+        Status.ACTIVE,
+        lambda j, f: lifecycle.start(
+            Fence(j.id, j.attempt + 1),
+            task=j.task,
+            worker_id=worker(),
+            queues=[j.queue],
+            default_limit=9,
+            margin=NOON - NOON,
+        ),
+    ),
+    "complete": (Status.COMPLETED, lambda j, f: lifecycle.complete(f)),
+    "fail": (
+        Status.FAILED,
+        lambda j, f: lifecycle.fail(f, Reason.EXHAUSTED, outcome=Outcome.ERROR, error="x"),
+    ),
+    "retry_at": (Status.DELAYED, lambda j, f: lifecycle.retry_at(f, NOON, outcome=Outcome.ERROR, error="x")),
+    "crash": (Status.WAITING, lambda j, f: lifecycle.crash(f, "lost")),
+    "interrupt": (Status.WAITING, lambda j, f: lifecycle.interrupt(f)),
+    "cancel_active": (Status.CANCELLED, lambda j, f: lifecycle.cancel_active(f)),
+    "cancel_pending": (Status.CANCELLED, lambda j, f: lifecycle.cancel_pending([j.id])),
+    "skip": (Status.SKIPPED, lambda j, f: lifecycle.skip([j.id], Reason.EXPIRED)),
+    "replay": (Status.WAITING, lambda j, f: lifecycle.replay([j.id])),
+    "discard": (Status.CANCELLED, lambda j, f: lifecycle.discard([j.id])),
+    "continue_as": (
+        Status.WAITING,
+        lambda j, f: lifecycle.continue_as(f, task="t", queue="q", args=[], kwargs={}, headers={}),
+    ),
+}
+
+
+def in_status(status: Status) -> Job:
+    """A job that came to `status` by legal moves."""
+    if status in BIRTH:
+        return job(status, reason=Reason.MISSED if status is Status.SKIPPED else "")
+    row = job()
+    if status is Status.CANCELLED:
+        lifecycle.cancel_pending([row.id])
+        return row
+    execution = begin(row)
+    if status is Status.COMPLETED:
+        assert lifecycle.complete(execution.fence)
+    elif status is Status.FAILED:
+        assert lifecycle.fail(execution.fence, Reason.EXHAUSTED, outcome=Outcome.ERROR, error="x")
+    return row
+
+
+@pytest.mark.parametrize("status", list(Status))
+@pytest.mark.parametrize("move", list(MOVES))
+def test_only_the_moves_of_the_table_happen(status: Status, move: str) -> None:
+    row = in_status(status)
+    row.refresh_from_db()
+    target, act = MOVES[move]
+    act(row, Fence(row.id, row.attempt))
+    after = Job.objects.get(id=row.id)
+    if after.status != status:
+        assert (after.status, after.status in TRANSITIONS[status]) == (target, True)
+
+
+def test_every_move_of_the_table_can_be_made() -> None:
+    made = set()
+    for status in Status:
+        for target, act in MOVES.values():
+            row = in_status(status)
+            row.refresh_from_db()
+            act(row, Fence(row.id, row.attempt))
+            row.refresh_from_db()
+            if row.status == target != status:
+                made.add((status, target))
+    assert made == {(old, new) for old, news in TRANSITIONS.items() for new in news}
+
+
+def test_the_diagram_in_the_docs_is_the_table() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "states.md").read_text()
+    arrows = {(old, new) for old, new in re.findall(r"^\s*(\w+) --> (\w+)", text, re.MULTILINE)}
+    assert arrows == {(str(old), str(new)) for old, news in TRANSITIONS.items() for new in news}
+
+
+@pytest.mark.parametrize("end", ["complete", "fail", "retry_at", "crash", "interrupt", "cancel_active"])
+def test_a_late_writer_changes_nothing(end: str) -> None:
+    row = job()
+    late = begin(row)
+    assert lifecycle.crash(late.fence, "lost")
+    begin(row, attempt=2)
+    before = Job.objects.filter(id=row.id).values().get()
+    assert not MOVES[end][1](row, late.fence)
+    assert Job.objects.filter(id=row.id).values().get() == before
+    assert Attempt.objects.filter(job_id=row.id).count() == 1
+
+
+def test_crashes_and_errors_are_counted_apart() -> None:
+    row = job()
+    assert lifecycle.crash(begin(row).fence, "lost")
+    assert lifecycle.interrupt(begin(row, attempt=2).fence)
+    assert lifecycle.retry_at(begin(row, attempt=3).fence, NOON, outcome=Outcome.ERROR, error="x")
+    row.refresh_from_db()
+    assert (row.attempt, row.crashes, row.errors) == (3, 1, 1)
+    assert list(row.attempts.values_list("number", "outcome")) == [
+        (1, "crash"),
+        (2, "interrupted"),
+        (3, "error"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"status": "completed"},
+        {"finished_at": NOON},
+        {"status": "active"},
+        {"status": "skipped", "finished_at": NOON},
+        {"reason": "overlap"},
+        {"status": "sleeping"},
+        {"hold": "overlap"},
+    ],
+    ids=lambda values: ",".join(values),
+)
+def test_the_database_refuses_illegal_mixes(values: dict[str, object]) -> None:
+    row = job()
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Job.objects.filter(id=row.id).update(**values)
+
+
+def test_birth_is_idempotent_by_id() -> None:
+    row = job()
+    new = lifecycle.NewJob(
+        id=row.id, task="other", queue="q", trigger="action", status=Status.WAITING, available_at=NOON
+    )
+    assert lifecycle.birth([new]) == set()
+    assert Job.objects.get(id=row.id).task == row.task
+
+
+def test_text_that_postgresql_cannot_store_does_not_lose_the_outcome() -> None:
+    row = job()
+    assert lifecycle.fail(
+        begin(row).fence, Reason.EXHAUSTED, outcome=Outcome.ERROR, error="a\x00b\udcff", traceback="\x00"
+    )
+    row.refresh_from_db()
+    assert row.error == "a\\x00b\\udcff"
+
+
+def test_terminal_is_what_has_no_way_on_but_replay() -> None:
+    assert {status for status, ways in TRANSITIONS.items() if not ways} == TERMINAL - {Status.FAILED}
