@@ -145,7 +145,7 @@ def check_arguments(task: str, args: list[Any], kwargs: dict[str, Any]) -> None:
         current_app.tasks[task].__header__(*args, **kwargs)
     except TypeError as exc:
         reason = str(exc).split("()", 1)[-1].strip()
-        raise EditError(f"The arguments do not fit the task {task!r}: it is {reason}.") from exc
+        raise EditError(f"The arguments do not fit the task {task!r}: {reason}.") from exc
 
 
 def check_zone(name: str) -> None:

@@ -62,8 +62,19 @@ def _run(execution: Execution, tracer: Any, uuid: str, request: dict[str, Any]) 
         if not execution.settled:
             _settle(execution, result)
         return result
+    except Exception as exc:
+        return _end_without_result(execution, exc)
     finally:
         executing.leave(token)
+
+
+def _end_without_result(execution: Execution, exc: Exception) -> Any:
+    """The task is over, but Celery could not store what came of it: the job must not stay active."""
+    logger.exception("job %s: its outcome could not be stored", execution.fence.job_id)
+    einfo = ExceptionInfo()
+    if not execution.settled:
+        executing.fail(execution, error=error_line(exc), traceback=str(einfo.traceback))
+    return trace_ok_t(einfo, TraceInfo(FAILURE, exc), 0.0, None)
 
 
 def _settle(execution: Execution, result: Any) -> None:

@@ -81,8 +81,11 @@ def test_the_result_and_the_end_are_one_commit(redis: redis_client.Redis, monkey
         raise RuntimeError("the result could not be stored")
 
     monkeypatch.setattr(type(current_app.backend), "_store_result", broken)
-    run_next(redis)
-    assert only_job().status != "completed"
+    with pytest.warns(RuntimeWarning, match="outside body"):
+        run_next(redis)
+    job = only_job()
+    assert (job.status, job.reason) == ("failed", "permanent"), "completed without its result would be a lie"
+    assert job.error == "RuntimeError: the result could not be stored"
     assert TaskResult.objects.count() == 0
 
 

@@ -175,10 +175,9 @@ class TestCronsim:
 
 
 def plain(part: str) -> str:
-    """The part in the dialect that cronsim shares: no ranges that wrap, three-letter names."""
-    for word, name in (("december", "dec"), ("Friday", "fri")):
-        part = part.replace(word, name)
-    return part.lower()
+    """The part with its names as numbers, so that a range such as `1-mon` is seen to be empty."""
+    numbers = {"jan": 1, "feb": 2, "december": 12, "mon": 1, "friday": 5, "sun": 0}
+    return re.sub(r"[a-z]+", lambda found: str(numbers[found[0]]), part.lower())
 
 
 def local_times(instants: list[datetime]) -> list[str]:

@@ -1,0 +1,1 @@
+"""What the README claims about speed. `python -m benchmarks` runs all of it; each module runs alone too."""
