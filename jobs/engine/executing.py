@@ -345,7 +345,7 @@ def timed_out(fence: Fence, limit: float, default_max_attempts: int) -> Status |
     error = f"TimeLimitExceeded: the attempt was killed at its hard limit of {limit:g} s."
     started = Started(
         job.id, job.attempt, job.task, job.queue, [], {}, {}, job.errors, job.crashes, job.max_attempts,
-        job.backoff, job.schedule_id, job.schedule_name, job.scheduled_for, job.trigger, job.started_at,
+        job.backoff, job.schedule_id, job.schedule_name, job.scheduled_for, job.trigger, job.started_at or database_now(),
     )  # fmt: skip
     execution = Execution(started, default_max_attempts)
     verdict = execution.judge(FailureKind.TIMEOUT)

@@ -156,7 +156,7 @@ def start(
         RETURNING id, attempt, task, queue, args, kwargs, headers, errors, crashes, max_attempts, backoff,
                   schedule_id, schedule_name, scheduled_for, trigger, started_at
     """
-    params = {
+    params: dict[str, Any] = {
         "id": fence.job_id,
         "attempt": fence.attempt,
         "task": task,
@@ -225,7 +225,7 @@ def _end_attempt(
     crashes: int = 0,
     now: datetime | None = None,
 ) -> bool:
-    params = {
+    params: dict[str, Any] = {
         "id": fence.job_id,
         "attempt": fence.attempt,
         "status": str(status),

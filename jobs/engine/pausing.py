@@ -29,4 +29,5 @@ def resume(schedule: Schedule) -> bool:
 def resume_due(now: datetime) -> int:
     """Resume the schedules whose pause has an end that has come; return how many."""
     due = Schedule.objects.filter(paused_until__lte=now, paused_at__isnull=False)
-    return PeriodicTask.objects.filter(pk__in=due.values("pk"), enabled=False).update(enabled=True)
+    resumed: int = PeriodicTask.objects.filter(pk__in=due.values("pk"), enabled=False).update(enabled=True)
+    return resumed

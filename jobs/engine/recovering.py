@@ -67,8 +67,9 @@ def _lost(now: datetime, limit: int) -> Iterator[Lost]:
         ORDER BY job.started_at LIMIT %(limit)s
         FOR UPDATE OF job SKIP LOCKED
     """
+    params: dict[str, Any] = {"now": now, "lease": conf().lease, "limit": limit}
     with connection.cursor() as cursor:
-        cursor.execute(sql, {"now": now, "lease": conf().lease, "limit": limit})
+        cursor.execute(sql, params)
         for job_id, attempt, errors, crashes, name, stopped, alive in cursor.fetchall():
             why = (
                 "The attempt ran past every limit."

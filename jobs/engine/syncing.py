@@ -84,7 +84,7 @@ def _cursor(schedule: Schedule, timing: Timing, edited_at: datetime, *, first: b
     A new one-shot whose time has just passed is still meant to run (`clocked_time=now()` is how "soon" is
     written with django-celery-beat), so its cursor starts before it.
     """
-    at = getattr(timing.spec, "at", None)
+    at: datetime | None = getattr(timing.spec, "at", None)
     if first and at is not None and edited_at - schedule.catchup_window <= at <= edited_at:
         return min(schedule.decided_through, at - TICK)
     return max(schedule.decided_through, edited_at)
@@ -185,4 +185,4 @@ def adopt_unseen() -> int:
                WHERE NOT EXISTS (SELECT 1 FROM jobs_schedule WHERE periodic_task_id = t.id)
                ON CONFLICT DO NOTHING"""
         )
-        return cursor.rowcount
+        return int(cursor.rowcount)

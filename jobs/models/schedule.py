@@ -172,7 +172,7 @@ class Schedule(models.Model):
         permissions = [("run_schedule", "Can run a schedule now"), ("pause_schedule", "Can pause a schedule")]
 
     def __str__(self) -> str:
-        return self.periodic_task.name
+        return str(self.periodic_task.name)
 
     @property
     def is_paused(self) -> bool:

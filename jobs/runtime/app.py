@@ -9,7 +9,7 @@ from celery import Celery
 from celery.signals import celeryd_init
 
 
-class DurableCelery(Celery):
+class DurableCelery(Celery):  # type: ignore[misc]
     """Celery whose every task call is a row first and a message second."""
 
     task_cls = "jobs.runtime.task:DurableTask"

@@ -53,9 +53,7 @@ class DurableAMQP(AMQP):  # type: ignore[misc]
             running.retry_request = _retry_request(head, args, kwargs)
             return
         if running is not None:
-            running.replacement = executing.Replacement(
-                name, target, *_encoded(args, kwargs), headers=_encoded(stored)[0]
-            )
+            running.replacement = executing.Replacement(name, target, *_encoded(args, kwargs, stored))
             return
         hard, soft = head.get("timelimit") or (None, None)
         enqueueing.action(
@@ -93,7 +91,7 @@ def as_time(value: Any) -> datetime | None:
     """Return a header's time as an aware datetime."""
     if value is None:
         return None
-    time = maybe_iso8601(value)
+    time: datetime = maybe_iso8601(value)
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
