@@ -14,7 +14,7 @@ import redis as redis_client
 from celery.result import AsyncResult
 from django_celery_beat.models import ClockedSchedule, IntervalSchedule, PeriodicTask
 
-from jobs.engine.enqueueing import database_now
+from jobs.engine.clock import database_now
 from jobs.models import Job, Schedule, Worker
 from tests.acceptance.line import Line, children, eventually, kill_group, rows
 from tests.jobs import tasks
