@@ -184,7 +184,7 @@ def test_a_long_report_has_numbered_pages(sell: Sell) -> None:
     for number in range(80):
         sell("2026-03-29T12:00+02:00", 100 + number, product=f"Łódź <№ {number}> & co")
     pdf = sales_pdf(sales_of(SHORT_DAY))
-    assert len(re.findall(rb"/Type /Page\b", pdf)) == 3
+    assert len(re.findall(rb"/Type /Page\b", pdf)) == 4
     assert pdf == sales_pdf(sales_of(SHORT_DAY))
 
 
