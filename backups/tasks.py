@@ -10,9 +10,8 @@ from django.db.models import Q
 
 from backups.backing_up import back_up
 from backups.models import BackupPolicy
-from backups.occasion import occasion
 from backups.pg_tools import UnfitToolError
-from jobs.public import Permanent
+from jobs.public import Permanent, occasion
 
 HOURS = 3600
 

@@ -10,7 +10,6 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from billing.occasion import Occasion, occasion
 from billing.periods import LocalDay, day_before
 from billing.reporting import (
     DoubtfulReportError,
@@ -19,7 +18,7 @@ from billing.reporting import (
     result_of,
     send_daily_sales,
 )
-from jobs.public import Permanent
+from jobs.public import Occasion, Permanent, occasion
 
 
 @shared_task(name="billing.daily_sales_report")

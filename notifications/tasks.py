@@ -6,9 +6,8 @@ from typing import Any
 
 from celery import shared_task
 
-from jobs.public import Permanent
+from jobs.public import Permanent, occasion
 from notifications.models import Template
-from notifications.occasion import occasion
 from notifications.queueing import Mail, queue
 from notifications.rendering import SUBJECT_MOST
 from notifications.sending import send

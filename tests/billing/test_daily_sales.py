@@ -14,12 +14,11 @@ from django.utils import timezone
 from billing import mailing, report_ledger, tasks
 from billing.figures import sales_of
 from billing.models import Invoice, InvoiceLine, ReportRun
-from billing.occasion import Occasion
 from billing.periods import LocalDay
 from billing.reporting import DoubtfulReportError, RefusedReportError, send_daily_sales
 from billing.sales_pdf import sales_pdf
 from billing.tasks import daily_sales_report
-from jobs.public import Permanent
+from jobs.public import Occasion, Permanent
 from tests.billing.conftest import Sell
 from tests.notifications.mailserver import MailServer, hang_up
 
