@@ -10,7 +10,15 @@
 Tasks are Celery tasks. This module adds what a task may want to know and to say.
 """
 
-from jobs.engine.context import JobContext, context
+from jobs.engine.context import JobContext, NoJobError, Occasion, context, occasion
 from jobs.runtime.errors import Permanent, RetryAfter
 
-__all__ = ["JobContext", "Permanent", "RetryAfter", "context"]
+__all__ = [
+    "JobContext",
+    "NoJobError",
+    "Occasion",
+    "Permanent",
+    "RetryAfter",
+    "context",
+    "occasion",
+]

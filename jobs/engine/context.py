@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -53,6 +54,25 @@ class JobContext:
             .order_by("-created_at")
             .first()
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """Why a task runs: a key that is the same for every attempt, and the nominal time if there is one."""
+
+    key: str
+    scheduled_for: datetime | None = None
+
+
+def occasion() -> Occasion:
+    """Return the occasion of the running job, as the key of what must happen once.
+
+    Where no job runs (the task was called as a plain function) it is a fresh one: every call is its own.
+    """
+    execution = executing.current()
+    if execution is None:
+        return Occasion(f"call-{uuid.uuid4()}")
+    return Occasion(execution.started.job_id, execution.started.scheduled_for)
 
 
 def context() -> JobContext:

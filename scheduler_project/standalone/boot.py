@@ -29,7 +29,7 @@ from .errors import FAILED, TIMED_OUT, UNREACHABLE, ServerError, StandaloneError
 from .layout import State
 from .ports import Ports, choose_ports
 from .processes import HOST, free_port, open_private, port_answers, port_is_free
-from .servers import Postgres, Redis, Server
+from .servers import Postgres, Redis, Server, ping
 from .supervisor import Interrupted, Supervisor, ending
 
 #: Choices of the caller that the commands in other terminals must share.
@@ -80,19 +80,26 @@ def run(
         state.sign_in()
         supervisor = Supervisor(state, lock, say, tick)
         try:
-            Start(options, ports, supervisor).run(show)
-            supervisor.watch()
-        except Interrupted:
-            raise
-        except StandaloneError as error:
-            cause = str(error)
-            say(cause)
-            summary = cause.partition("\n")[0]
-            raise StandaloneError(f"{summary}: everything was stopped", error.exit_code) from error
+            _supervise(Start(options, ports, supervisor), show)
         finally:
             supervisor.shut_down()
             state.status_file.unlink(missing_ok=True)
             state.sign_out()
+
+
+def _supervise(start: Start, show: Show) -> None:
+    """Start and watch; a failure of several lines is told at once and raised as its first line."""
+    try:
+        start.run(show)
+        start.supervisor.watch()
+    except Interrupted:
+        raise
+    except StandaloneError as error:
+        summary, details, _ = str(error).partition("\n")
+        start.tell(str(error))
+        if not details:
+            raise
+        raise StandaloneError(f"{summary}: everything was stopped", error.exit_code) from error
 
 
 class Start:
@@ -123,9 +130,12 @@ class Start:
     def _servers(self) -> dict[str, str]:
         """Start what the caller did not bring along; the addresses of both servers."""
         urls, started = {}, []
-        for variable, name in (("DATABASE_URL", "postgres"), ("REDIS_URL", "redis")):
+        variables = (("DATABASE_URL", "postgres"), ("REDIS_URL", "redis"))
+        for variable, _ in variables:
             if url := self.options.given.get(variable):
                 _check_external(variable, url)
+        for variable, name in variables:
+            if url := self.options.given.get(variable):
                 self.supervisor.external[name] = without_password(url)
                 urls[variable] = url
             else:
@@ -169,10 +179,8 @@ class Start:
         """What every child runs with; the part that other terminals need is saved."""
         given, web = self.options.given, self.ports.web
         saved = {key: given[key] for key in SHARED if key in given} | dict(urls)
-        saved["SECRET_KEY"] = given.get("SECRET_KEY") or kept_secret(self.state.root / "secret-key")
-        saved["JADWAL_FLOWER_URL"] = given.get(
-            "JADWAL_FLOWER_URL", f"http://{HOST}:{self.ports.flower}"
-        )
+        saved["SECRET_KEY"] = given.get("SECRET_KEY") or kept_secret(self.state.root / "secret-key", 48)
+        saved["JADWAL_FLOWER_URL"] = given.get("JADWAL_FLOWER_URL", f"http://{HOST}:{self.ports.flower}")
         saved.setdefault("CSRF_TRUSTED_ORIGINS", f"http://{HOST}:{web},http://localhost:{web}")
         if mail_port is not None:
             saved["EMAIL_URL"] = f"smtp://{HOST}:{mail_port}"
@@ -276,8 +284,7 @@ def _check_external(variable: str, url: str) -> None:
         if variable == "DATABASE_URL":
             psycopg.connect(url, connect_timeout=5).close()
         else:
-            with redis.Redis.from_url(url, socket_connect_timeout=5, socket_timeout=5) as client:
-                client.ping()
+            ping(url, timeout=5.0)
     except (psycopg.Error, redis.RedisError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise StandaloneError(
@@ -301,7 +308,7 @@ def _serves(url: str) -> bool:
 
 def log_line(path: Path, text: str) -> None:
     """Append to the supervisor's own log, readable by its owner only."""
-    with open(open_private(path), "a", encoding="utf-8") as file:
+    with os.fdopen(open_private(path), "a", encoding="utf-8") as file:
         file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}\n")
 
 

@@ -21,9 +21,7 @@ from .boot import Options, run
 from .errors import FAILED, INTERRUPTED, StandaloneError
 
 
-def run_detached(
-    options: Options, tell: Callable[[str], None], show: Callable[[Banner], None]
-) -> None:
+def run_detached(options: Options, tell: Callable[[str], None], show: Callable[[Banner], None]) -> None:
     """Start a supervisor that outlives this process; returns when the instance is ready.
 
     Raises StandaloneError as `boot.run` does. Ctrl-C while waiting stops the half-started instance.
@@ -51,7 +49,7 @@ def _relay(events: Any, tell: Callable[[str], None], show: Callable[[Banner], No
                 show(Banner(**{**event["ready"], **rows}))
                 return
             elif "failed" in event:
-                raise StandaloneError(event["failed"], event["code"])
+                raise StandaloneError(event["failed"], event["code"] or FAILED)
     except KeyboardInterrupt:
         if pid is not None:
             with suppress(ProcessLookupError):
@@ -74,7 +72,7 @@ def _become_daemon(options: Options, writer: int) -> NoReturn:
     code = FAILED
     try:
         code = _supervise(options, writer)
-    except Exception:  # noqa: BLE001 - the last frame of the process: to up.log, then the end
+    except Exception:
         traceback.print_exc()
     finally:
         sys.stdout.flush()
@@ -83,14 +81,17 @@ def _become_daemon(options: Options, writer: int) -> NoReturn:
 
 
 def _supervise(options: Options, writer: int) -> int:
+    channel = os.fdopen(writer, "w", encoding="utf-8")
+
     def send(**event: Any) -> None:
-        with suppress(OSError):  # nobody listens once the caller has its answer
-            os.write(writer, (json.dumps(event) + "\n").encode())
+        with suppress(OSError, ValueError):  # gone or closed: the caller has its answer
+            channel.write(json.dumps(event) + "\n")
+            channel.flush()
 
     def ready(banner: Banner) -> None:
         send(ready=asdict(banner))
         with suppress(OSError):
-            os.close(writer)
+            channel.close()
 
     send(pid=os.getpid())
     try:

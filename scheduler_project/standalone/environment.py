@@ -28,11 +28,11 @@ def environment(state_dir: Path) -> dict[str, str]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line and line[0] != "#")
-    return {key: value for key, value in pairs}
+    return {key: value for key, value in pairs}  # noqa: C416 - mypy cannot see pairs in lists
 
 
 def save_environment(state_dir: Path, variables: Mapping[str, str]) -> Path:
-    """Write `<state_dir>/env` (0600) in one step. Raises ValueError for a value of several lines."""
+    """Write `<state_dir>/env` (0600) in one step. ValueError for a value of several lines."""
     for key, value in variables.items():
         if "\n" in value or "\r" in value:
             raise ValueError(f"{key} holds a line break, which {state_dir}/env cannot keep")
@@ -54,8 +54,8 @@ def write_private(path: Path, text: str) -> Path:
     return path
 
 
-def kept_secret(path: Path) -> str:
-    """A random password made on first use and kept 0600 in `path`."""
+def kept_secret(path: Path, size: int = 24) -> str:
+    """A random secret of `size` bytes, made on first use and kept 0600 in `path`."""
     if not path.exists():
-        write_private(path, secrets.token_urlsafe(24) + "\n")
+        write_private(path, secrets.token_urlsafe(size) + "\n")
     return path.read_text(encoding="utf-8").strip()

@@ -1,4 +1,4 @@
-"""The state folder: what lies where, who holds it, and what the last supervisor said about itself."""
+"""The state folder: what lies where, who holds it, what its supervisor last said."""
 
 from __future__ import annotations
 
@@ -64,11 +64,10 @@ class State:
     def prepare(self) -> None:
         """Create the folder. As root it may be entered, not listed: PostgreSQL's user must pass."""
         if self.root.is_dir() and any(self.root.iterdir()) and not self.is_ours():
-            raise StandaloneError(
-                f"{self.root} holds something else: choose an empty --state-dir", USAGE
-            )
+            raise StandaloneError(f"{self.root} holds something else: choose an empty --state-dir", USAGE)
         self.root.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
-        self.logs.mkdir(mode=0o700, exist_ok=True)
+        for folder in (self.logs, self.root / "static"):  # whitenoise warns without the second
+            folder.mkdir(mode=0o700, exist_ok=True)
         (self.root / _MARKER).touch()
         (self.root / ".gitignore").write_text("*\n")
 

@@ -50,7 +50,7 @@ class Folder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         body = envelope.content
         raw = body.encode() if isinstance(body, str) else body or b""
         sender = f"X-Envelope-From: {envelope.mail_from or ''}\r\n"
@@ -69,9 +69,7 @@ async def serve(port: int, folder: Path) -> None:
         loop.add_signal_handler(number, stop.set)
 
     def protocol() -> SMTP:
-        return SMTP(
-            Folder(folder), hostname="jadwal.localhost", data_size_limit=MAXIMUM_BYTES, loop=loop
-        )
+        return SMTP(Folder(folder), hostname="jadwal.localhost", data_size_limit=MAXIMUM_BYTES, loop=loop)
 
     server = await loop.create_server(protocol, HOST, port)
     print(f"listening on {HOST}:{port}, keeping mail in {folder}", flush=True)

@@ -65,7 +65,7 @@ def reachable(path: Path, user: OsUser) -> bool:
 
 
 def readable_binaries(folder: Path, user: OsUser | None) -> Path:
-    """`folder` (.../bin), or a copy of its installation where `user` cannot reach it."""
+    """`folder` (.../bin), or its place in a copy of its installation where `user` cannot reach it."""
     if user is None or reachable(folder, user):
         return folder
     source = folder.parent
@@ -73,13 +73,26 @@ def readable_binaries(folder: Path, user: OsUser | None) -> Path:
     copy = _relocated_root() / f"postgres-{_digest(stamp)}"
     if not copy.exists():
         partial = copy.with_name(f"{copy.name}.{os.getpid()}.partial")
-        shutil.copytree(source, partial, symlinks=True)
-        partial.chmod(0o755)
+        _copy_installation(source, partial)
         try:
             partial.rename(copy)
         except OSError:  # another process was first
             shutil.rmtree(partial)
-    return copy / "bin"
+    return copy / source.parent.name / source.name / "bin"
+
+
+def _copy_installation(source: Path, target: Path) -> None:
+    """Copy `site-packages/package/install`, and `site-packages/package.libs` beside it.
+
+    A wheel's programs find their shared libraries there, relative to themselves.
+    """
+    package = source.parent
+    shutil.copytree(source, target / package.name / source.name, symlinks=True)
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.is_dir():
+        shutil.copytree(libraries, target / libraries.name, symlinks=True)
+    for folder in (target, target / package.name, target / package.name / source.name):
+        folder.chmod(0o755)
 
 
 def home_for(folder: Path, user: OsUser | None) -> Path:

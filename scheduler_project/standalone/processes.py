@@ -38,28 +38,40 @@ class OsUser:
 
 @dataclass(frozen=True)
 class Identity:
-    """A process that cannot be mistaken for a later one with the same pid."""
+    """A process that cannot be mistaken for a later one with the same pid.
+
+    `started` is the kernel's count of ticks with the id of the boot. Unlike a time of day it does
+    not move when the clock is set.
+    """
 
     pid: int
-    started: float
+    started: str
 
     @classmethod
     def of(cls, pid: int) -> Identity | None:
-        """The process `pid` is now, or None when there is none."""
-        try:
-            return cls(pid, round(psutil.Process(pid).create_time(), 2))
-        except psutil.Error:
-            return None
+        """The process `pid` is now; None when there is none, or only a zombie."""
+        started = _started(pid)
+        return cls(pid, started) if started else None
 
     def alive(self) -> bool:
         """Whether this very process still runs. A zombie does not."""
+        return _started(self.pid) == self.started
+
+
+def _started(pid: int) -> str | None:
+    if sys.platform != "linux":
         try:
-            process = psutil.Process(self.pid)
-            # create_time is derived from clock ticks and the boot time: allow for both roundings.
-            same = abs(process.create_time() - self.started) < 0.1
-            return bool(same and process.status() != psutil.STATUS_ZOMBIE)
+            process = psutil.Process(pid)
+            zombie = process.status() == psutil.STATUS_ZOMBIE
+            return None if zombie else str(process.create_time())
         except psutil.Error:
-            return False
+            return None
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else f"{fields[19]}@{boot}"
 
 
 def _arm(death_signal: signal.Signals) -> Callable[[], None]:
@@ -103,7 +115,7 @@ def spawn(
             user=user.uid if user else None,
             group=user.gid if user else None,
             extra_groups=[] if user else None,
-            preexec_fn=_arm(death_signal),  # noqa: PLW1509 - one prctl call, no lock is taken
+            preexec_fn=_arm(death_signal),  # one prctl call, no lock is taken
         )
     finally:
         if log:

@@ -1,10 +1,10 @@
 """Ends the children of a supervisor that was killed. Run by path, standard library only.
 
 It reads lines from the supervisor on standard input: `+PID SIGNAL` (a child leads group PID and
-wants SIGNAL to end; SIGKILL goes to the whole group), `-PID` (it has ended) and `bye` (an orderly end). End of input without `bye`
-means that the supervisor is gone: every group left is asked to end, and after `GRACE` seconds it is
-killed, worker children and all. It inherits the lock of the state folder, so that the next `up`
-waits for it.
+wants SIGNAL to end; SIGKILL goes to the whole group), `-PID` (it has ended) and `bye` (an orderly
+end). End of input without `bye` means that the supervisor is gone: every group left is asked to
+end, and after `GRACE` seconds it is killed, worker children and all. It inherits the lock
+of the state folder, so that the next `up` waits for it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
 GRACE = 10.0
 
@@ -21,8 +22,8 @@ GRACE = 10.0
 def start_ticks(pid: int) -> str | None:
     """When `pid` started, as the kernel counts; None where it does not exist or cannot be asked."""
     try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
-            return file.read().rpartition(")")[2].split()[19]
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+        return status.rpartition(")")[2].split()[19]
     except (OSError, IndexError):
         return None
 

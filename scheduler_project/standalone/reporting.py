@@ -23,16 +23,14 @@ class Item:
     name: str
     state: str
     pid: int | None
-    started: float | None
+    started: str | None
     since: datetime | None
     url: str
 
 
 def write_report(state: State, items: Sequence[Item], *, ready: bool) -> None:
     """Write what `status` reads. No URL in it has a password."""
-    rows = [
-        {**vars(item), "since": item.since and f"{item.since:%Y-%m-%dT%H:%M:%SZ}"} for item in items
-    ]
+    rows = [{**vars(item), "since": item.since and f"{item.since:%Y-%m-%dT%H:%M:%SZ}"} for item in items]
     write_private(state.status_file, json.dumps({"ready": ready, "items": rows}) + "\n")
 
 
@@ -49,7 +47,7 @@ def instance_status(state: State) -> dict[str, Any]:
 def _as_seen(item: dict[str, Any]) -> dict[str, Any]:
     """The item without its inner fields, and `dead` where the process is gone."""
     pid, started = item["pid"], item["started"]
-    gone = pid is not None and not Identity(pid, started or 0.0).alive()
+    gone = pid is not None and not Identity(pid, started or "").alive()
     stopped = item["state"] in ("restarting", "stopped")
     return {
         "name": item["name"],

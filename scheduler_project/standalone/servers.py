@@ -22,6 +22,8 @@ from typing import ClassVar, Self
 import psycopg
 import redis
 from psycopg import sql
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from .binaries import postgres_bin, redis_bin
 from .environment import kept_secret, write_private
@@ -38,7 +40,7 @@ from .processes import (
     wait_until,
 )
 
-__all__ = ["Postgres", "Redis", "Server", "postgres_bin", "redis_bin"]
+__all__ = ["Postgres", "Redis", "Server", "ping", "postgres_bin", "redis_bin"]
 
 
 class Server:
@@ -151,7 +153,11 @@ class Server:
         return " | ".join(tail)
 
     def __enter__(self) -> Self:
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            self.__exit__()
+            raise
 
     def __exit__(self, *_: object) -> None:
         self.stop()
@@ -207,9 +213,7 @@ class Postgres(Server):
     @property
     def admin_url(self) -> str:
         """The same server as its superuser, on the maintenance database."""
-        return (
-            f"postgres://postgres:{self.secret('superuser-password')}@{HOST}:{self.port}/postgres"
-        )
+        return f"postgres://postgres:{self.secret('superuser-password')}@{HOST}:{self.port}/postgres"
 
     def launch(self) -> subprocess.Popen[bytes]:
         if not (self.data / "PG_VERSION").exists():
@@ -219,9 +223,7 @@ class Postgres(Server):
         argv: list[str | Path] = [self.bin / "postgres", "-D", self.data]
         for key, value in options.items():
             argv += ["-c", f"{key}={value}"]
-        self.process = spawn(
-            argv, log=self.log, cwd=Path("/"), user=self.user, death_signal=signal.SIGINT
-        )
+        self.process = spawn(argv, log=self.log, cwd=Path("/"), user=self.user, death_signal=signal.SIGINT)
         return self.process
 
     def _initdb(self) -> None:
@@ -229,9 +231,7 @@ class Postgres(Server):
         partial = self.home / "data.partial"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(mode=0o700)
-        password_file = write_private(
-            self.home / "initdb-password", self.secret("superuser-password")
-        )
+        password_file = write_private(self.home / "initdb-password", self.secret("superuser-password"))
         if self.user is not None:
             for path in (partial, password_file):
                 os.chown(path, self.user.uid, self.user.gid)
@@ -309,7 +309,7 @@ class Postgres(Server):
 
 
 class Redis(Server):
-    """Redis over `folder`. `persistent=True` keeps an append-only file, so a restart forgets nothing.
+    """Redis over `folder`. `persistent=True` keeps an append-only file: it forgets nothing.
 
     Without it a restart is an empty Redis: the case a reconciler must survive.
     """
@@ -353,5 +353,16 @@ class Redis(Server):
         return write_private(self.folder / "redis.conf", text)
 
     def greet(self) -> None:
-        with redis.Redis.from_url(self.url, socket_timeout=2, socket_connect_timeout=2) as client:
-            client.ping()
+        ping(self.url, timeout=2.0)
+
+
+def ping(url: str, timeout: float) -> None:
+    """Ask a Redis once, without redis-py's retries, which sleep for seconds. Raises RedisError."""
+    client = redis.Redis.from_url(
+        url,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        retry=Retry(NoBackoff(), 0),
+    )
+    with client:
+        client.ping()

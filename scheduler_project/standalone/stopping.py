@@ -31,7 +31,6 @@ def stop_instance(state: State, timeout: float) -> bool:
         if wait_until(lambda: not owner.alive(), patience):
             return True
     raise StandaloneError(
-        f"the supervisor (pid {owner.pid}) does not end: kill -9 {owner.pid} ends it and its "
-        f"children",
+        f"the supervisor (pid {owner.pid}) does not end: kill -9 {owner.pid} ends it and its children",
         TIMED_OUT,
     )

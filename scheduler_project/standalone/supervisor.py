@@ -23,7 +23,8 @@ from .layout import PROJECT, State
 from .processes import Identity, kill_group, signal_process, spawn
 from .reporting import Item, last_lines, write_report
 
-RESTARTS, WINDOW = 5, 60.0
+#: So many restarts in WINDOW seconds, the first after FIRST_DELAY, each later one twice as late.
+RESTARTS, WINDOW, FIRST_DELAY = 5, 60.0, 0.5
 LARGEST_LOG = 50 * 1024 * 1024
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -42,7 +43,7 @@ class Child:
     component: Component
     process: subprocess.Popen[bytes]
     since: datetime
-    started: float
+    started: str
     state: str = "starting"
     deaths: deque[float] = field(default_factory=lambda: deque(maxlen=RESTARTS))
     due: float | None = None
@@ -118,7 +119,7 @@ class Supervisor:
     def adopt(self, component: Component, process: subprocess.Popen[bytes]) -> None:
         """Look after a process that is already running (an embedded server)."""
         identity = Identity.of(process.pid)
-        started = identity.started if identity else 0.0
+        started = identity.started if identity else ""
         self.reaper.watch(process.pid, component.death_signal)
         known = self.children.get(component.name)
         child = Child(component, process, datetime.now(UTC), started)
@@ -157,9 +158,7 @@ class Supervisor:
         while child.process.poll() is None:
             self.pulse()
             if time.monotonic() > deadline:
-                raise StandaloneError(
-                    f"{component.name} took over {timeout:.0f} s{self.why(component.name)}"
-                )
+                raise StandaloneError(f"{component.name} took over {timeout:.0f} s{self.why(component.name)}")
         self._bury(child)
         del self.children[component.name]
         return child.process.returncode
@@ -203,9 +202,7 @@ class Supervisor:
         if component.name == "setup":
             return  # run_once looks at its exit code
         self._bury(child)
-        report = (
-            f"{component.name} ended ({ending(child.process.returncode)}){self.why(component.name)}"
-        )
+        report = f"{component.name} ended ({ending(child.process.returncode)}){self.why(component.name)}"
         now = time.monotonic()
         while child.deaths and now - child.deaths[0] > WINDOW:
             child.deaths.popleft()
@@ -213,7 +210,7 @@ class Supervisor:
             raise StandaloneError(report, FAILED)
         if len(child.deaths) == RESTARTS:
             raise StandaloneError(f"{report}\n{RESTARTS} restarts in a minute did not help", FAILED)
-        delay = 0.5 * 2 ** len(child.deaths)
+        delay = FIRST_DELAY * 2 ** len(child.deaths)
         child.deaths.append(now)
         child.due, child.state = now + delay, "restarting"
         count = f"{len(child.deaths)} of {RESTARTS} in a minute"
@@ -297,9 +294,7 @@ class Supervisor:
 
     def publish(self) -> None:
         """Write `<state>/status.json`, which `status` reads."""
-        items = [
-            Item(name, "external", None, None, None, url) for name, url in self.external.items()
-        ]
+        items = [Item(name, "external", None, None, None, url) for name, url in self.external.items()]
         for name in COMPONENTS:
             if child := self.children.get(name):
                 pid, url = child.process.pid, child.component.url

@@ -54,7 +54,7 @@ class MailServer:
         answer = script.pop(0) if script else ACCEPT
         return str(answer(server)) if callable(answer) else str(answer)
 
-    async def handle_MAIL(
+    async def handle_MAIL(  # noqa: N802
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         answer = self._answer(self.on_mail, server)
@@ -62,7 +62,7 @@ class MailServer:
             envelope.mail_from = address
         return answer
 
-    async def handle_RCPT(
+    async def handle_RCPT(  # noqa: N802
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         answer = self._answer(self.on_rcpt.get(address, []), server)
@@ -70,14 +70,16 @@ class MailServer:
             envelope.rcpt_tos.append(address)
         return answer
 
-    async def handle_EHLO(
+    async def handle_EHLO(  # noqa: N802
         self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
     ) -> list[str]:
         session.host_name = hostname
         self.connections += 1
         return responses
 
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+    async def handle_DATA(  # noqa: N802
+        self, server: SMTP, session: Session, envelope: Envelope
+    ) -> str:
         assert isinstance(envelope.content, bytes)
         message = message_from_bytes(envelope.content, policy=policy.default)
         answer = self._answer(self.on_data.get(envelope.rcpt_tos[0], []), server)

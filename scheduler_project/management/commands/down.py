@@ -21,9 +21,7 @@ class Command(StandaloneCommand):
         super().add_arguments(parser)
         parser.add_argument("--wipe", action="store_true", help="delete database, logs, passwords")
         parser.add_argument("--yes", action="store_true", help="do not ask")
-        parser.add_argument(
-            "--timeout", type=float, default=90.0, help="seconds before the rest is killed"
-        )
+        parser.add_argument("--timeout", type=float, default=90.0, help="seconds before the rest is killed")
 
     def act(self, state: State, options: dict[str, Any]) -> None:
         if options["wipe"] and not options["yes"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from argparse import ArgumentParser
-from typing import Any
+from typing import IO, Any, cast
 
 from rich.console import Console
 from rich.table import Table
@@ -50,4 +50,4 @@ class Command(StandaloneCommand):
         for item in items:
             pid = str(item["pid"] or "")
             table.add_row(item["name"], item["state"], pid, uptime(item), item["url"] or "")
-        Console(file=self.stdout, highlight=False, width=WIDE).print(table)
+        Console(file=cast(IO[str], self.stdout), highlight=False, width=WIDE).print(table)

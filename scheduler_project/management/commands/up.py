@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any, cast
 
 from scheduler_project.standalone.banner import Banner
 from scheduler_project.standalone.boot import Options, run
@@ -57,7 +57,7 @@ class Command(StandaloneCommand):
             run(chosen, self.note, self._show)
 
     def _show(self, banner: Banner) -> None:
-        banner.show(self.stdout)
+        banner.show(cast(IO[str], self.stdout))
         self.stdout.flush()
 
     def _printer(self, state: State) -> Callable[[], None]:
