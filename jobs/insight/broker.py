@@ -1,0 +1,42 @@
+"""What Redis holds, asked once and with little patience: nobody waits long for one that is away."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from celery import current_app
+
+from jobs.engine.dispatching import BROKER_ERRORS
+
+PATIENCE_SECONDS = 2.0
+
+
+def depths(queues: Sequence[str]) -> dict[str, int] | None:
+    """Return how many messages Redis holds for each queue, all priorities together; None: no answer."""
+    options = {**current_app.conf.broker_transport_options, "max_retries": 1, "interval_start": 0}
+    options |= {"socket_connect_timeout": PATIENCE_SECONDS, "socket_timeout": PATIENCE_SECONDS}
+    try:
+        with current_app.connection_for_read(
+            transport_options=options, connect_timeout=PATIENCE_SECONDS
+        ) as broker:
+            channel = broker.default_channel
+            keys = [
+                (queue, channel._q_for_pri(queue, step))
+                for queue in queues
+                for step in channel.priority_steps
+            ]
+            with channel.client.pipeline(transaction=False) as pipe:
+                for _, key in keys:
+                    pipe.llen(key)
+                lengths = pipe.execute(raise_on_error=False)
+    except BROKER_ERRORS:
+        return None
+    total = dict.fromkeys(queues, 0)
+    for (queue, _), length in zip(keys, lengths, strict=True):
+        total[queue] += length if isinstance(length, int) else 0
+    return total
+
+
+def answers() -> bool:
+    """Return whether the broker is there."""
+    return depths([str(current_app.conf.task_default_queue)]) is not None
