@@ -123,7 +123,8 @@ def _interval(row: PeriodicTask, schedule: Schedule) -> dict[str, Any]:
     seconds = row.interval.every * PERIODS[row.interval.period]
     if seconds <= 0:
         raise CompileError("Its interval is zero.")
-    anchor = row.start_time or schedule.anchor
+    # Whole seconds, for people who read the times; the first one is still a whole interval after creation.
+    anchor = row.start_time or schedule.anchor.replace(microsecond=0)
     return {"kind": "interval", "every": seconds, "anchor": anchor.isoformat()}
 
 

@@ -209,19 +209,19 @@ _END_ATTEMPT = f"""
             status = %(status)s, reason = %(reason)s, hold = '', error = %(error)s,
             worker_id = NULL, expected_end_at = NULL, cancel_requested_at = NULL,
             available_at = COALESCE(%(available_at)s, job.available_at),
-            published_at = CASE WHEN %(status)s = 'waiting' THEN {CLOCK} END,
-            finished_at = CASE WHEN %(terminal)s THEN {CLOCK} END,
+            published_at = CASE WHEN %(status)s = 'waiting' THEN before.ended_at END,
+            finished_at = CASE WHEN %(terminal)s THEN before.ended_at END,
             errors = errors + %(errors)s, crashes = crashes + %(crashes)s
-        FROM (SELECT id AS job_id, started_at AS began, worker_id AS ran_on
+        FROM (SELECT id AS job_id, started_at AS began, worker_id AS ran_on, {CLOCK} AS ended_at
               FROM jobs_job WHERE id = %(id)s FOR UPDATE) AS before
         WHERE job.id = before.job_id AND job.status = 'active' AND job.attempt = %(attempt)s
-        RETURNING job.id, job.attempt, before.began, before.ran_on
+        RETURNING job.id, job.attempt, before.began, before.ran_on, before.ended_at
     )
     INSERT INTO jobs_attempt
         (job_id, number, worker_name, started_at, finished_at, outcome, error, traceback)
     SELECT ended.id, ended.attempt,
            COALESCE((SELECT name FROM jobs_worker WHERE jobs_worker.id = ended.ran_on), ''),
-           ended.began, {CLOCK}, %(outcome)s, %(error)s, %(traceback)s
+           ended.began, ended.ended_at, %(outcome)s, %(error)s, %(traceback)s
     FROM ended
     RETURNING job_id
 """

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from billing.models import Customer, Invoice, InvoiceLine
 
+from billing.models import Customer, Invoice, InvoiceLine
 from tests.notifications.mailserver import MailServer, running
 
 Sell = Callable[..., Invoice]

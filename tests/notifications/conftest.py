@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from notifications.models import Template
 
+from notifications.models import Template
 from tests.notifications.mailserver import MailServer, running
 
 

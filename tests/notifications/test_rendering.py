@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 from django.core.exceptions import ValidationError
+
 from notifications.models import Recipient, Template
 from notifications.rendering import Reader, RenderError, check, render
 

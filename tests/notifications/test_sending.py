@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.utils import timezone
+
+from jobs.public import Permanent
 from notifications.models import Delivery, Recipient, Template
 from notifications.queueing import Mail, queue
 from notifications.sending import LineDownError, NotYetError, Tally, send
 from notifications.tasks import send_email, send_message
-
-from jobs.public import Permanent
 from tests.notifications.mailserver import MailServer, hang_up, kill
 
 ANN, BOB, CAT = "ann@example.com", "bob@example.com", "cat@example.com"
