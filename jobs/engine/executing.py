@@ -173,6 +173,17 @@ def _why_not(fence: Fence, task: str, queue: str) -> str:
     return f"the job is {job.status}, attempt {job.attempt}; the message is for attempt {fence.attempt}"
 
 
+def fail_unknown(fence: Fence, *, task: str, queue: str, worker_id: UUID) -> bool:
+    """A worker of the right queue does not have the task: trying again cannot help (SEMANTICS 25)."""
+    execution = begin(
+        fence, task=task, queue=queue, worker_id=worker_id, default_limit=60, default_max_attempts=1
+    )
+    if isinstance(execution, Refusal):
+        return False
+    execution.judge(FailureKind.PERMANENT)
+    return fail(execution, error=f"There is no task named {task!r} on the worker.", traceback="")
+
+
 def adopt(
     *,
     job_id: str,
