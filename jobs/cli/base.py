@@ -138,7 +138,9 @@ def verb(name: str | None = None, *, flags: type[Any] | None = None, **options: 
             method(self, **given)
 
         parameters = [item for item in own.parameters.values() if item.name != "flags"]
-        added = {**(get_type_hints(flags, include_extras=True) if flags else {}), **_SHARED}
+        hints = get_type_hints(flags, include_extras=True) if flags else {}
+        inherited = sorted(hints, key=lambda name: name not in vars(flags)["__annotations__"])
+        added = {**{name: hints[name] for name in inherited}, **_SHARED}
         defaults = {field.name: field.default for field in fields(flags)} if flags else {}
         parameters += [
             inspect.Parameter(

@@ -56,6 +56,9 @@ def explain(error: BaseException) -> Failure | None:
 
 
 _REFUSALS = {
+    "jobs.engine.calendaring.InUseError": CONFLICT,
+    "jobs.engine.calendaring.UnknownError": NOT_FOUND,
+    "jobs.rules.pieces.CalendarError": USAGE,
     "jobs.engine.editing.EditError": USAGE,
     "jobs.engine.editing.NameTakenError": CONFLICT,
     "jobs.engine.payload.PayloadError": USAGE,

@@ -29,6 +29,9 @@ STATUS_STYLES = {
     "lost": "bold red",
     "alive": "green",
     "paused": "yellow",
+    "ok": "green",
+    "warn": "yellow",
+    "fail": "bold red",
 }
 
 

@@ -13,19 +13,22 @@ from typing import Any
 from django.db import transaction
 from django_celery_beat.models import ClockedSchedule, PeriodicTask
 
+from jobs.cli import calendar_intervals
 from jobs.cli.failures import usage
 from jobs.cli.instants import Instant
+from jobs.cli.link_flags import NOTHING
 from jobs.cli.schedule_flags import ScheduleFlags
-from jobs.engine import editing, triggering
+from jobs.engine import editing, limiting, triggering
+from jobs.engine.clock import database_now
 from jobs.engine.compiling import CompileError
 from jobs.engine.editing import Draft, EditError
-from jobs.engine.enqueueing import database_now
 from jobs.insight.previewing import timing_of
-from jobs.models import Schedule
+from jobs.models import Calendar, Limit, Schedule
 from jobs.rules.crontab import DST_PRESETS, CronSpec, restricts_both_days
-from jobs.rules.timing import OneShotSpec, TimingSpec, zone_name
+from jobs.rules.timing import CalendarIntervalSpec, OneShotSpec, TimingSpec, zone_name
 
 NAME_LENGTH = 200
+NEEDS_A_TIME = "A schedule needs a time: add --cron, --every, --every-calendar, --at or --in."
 
 
 def create(name: str, flags: ScheduleFlags) -> list[str]:
@@ -35,8 +38,8 @@ def create(name: str, flags: ScheduleFlags) -> list[str]:
     _check_name(name)
     if flags.task is None:
         raise usage("A schedule needs a task: add --task NAME.")
-    if not flags.has_timing:
-        raise usage("A schedule needs a time: add --cron, --every, --at or --in.")
+    if not flags.has_timing and not _is_only_triggered(flags):
+        raise usage(NEEDS_A_TIME)
     tz = flags.tz or "UTC"
     editing.check_zone(tz)
     at, bounds = flags.instant(now, tz), flags.bounds(tz)
@@ -51,14 +54,18 @@ def create(name: str, flags: ScheduleFlags) -> list[str]:
         task=flags.task,
         cron=None if flags.cron is None else _new_cron(flags, tz),
         every=flags.interval(),
+        every_calendar=calendar_intervals.of_flags(flags, tz, _at(bounds.get("start_time"))),
         at=_at(at),
         start_time=_at(bounds.get("start_time")),
         end_time=end,
-        policy=flags.policy(),
+        policy={**flags.policy(), **_links(flags)},
         **row,
         **payload,
     )
-    editing.create(draft)
+    limit = flags.limit()
+    with transaction.atomic():
+        schedule = editing.create(draft)
+        _set_limit(schedule, limit)
     return notes
 
 
@@ -81,12 +88,51 @@ def change(schedule: Schedule, flags: ScheduleFlags) -> list[str]:
         if columns:
             row.save(update_fields=[*columns, "date_changed"])
         fresh = Schedule.objects.get(pk=schedule.pk)
-        values = {**policy, **flags.policy()}
+        values = {**policy, **flags.policy(), **_links(flags)}
         if values:
             editing.set_policy(fresh, values)
         else:
             editing.check_compiles(fresh)
+        _set_limit(fresh, flags.limit())
     return notes
+
+
+def _is_only_triggered(flags: ScheduleFlags) -> bool:
+    """Whether it has no times of its own: another schedule's end starts it."""
+    return flags.after not in (None, NOTHING) and flags.after_mode in (None, "trigger")
+
+
+def _links(flags: ScheduleFlags) -> dict[str, Any]:
+    """Return the calendar and the schedule before that are named, as rows. Raises `EditError`."""
+    values: dict[str, Any] = {}
+    if flags.calendar is not None:
+        values["calendar"] = None
+        if flags.calendar != NOTHING:
+            values["calendar"] = Calendar.objects.filter(name=flags.calendar).first()
+            if values["calendar"] is None:
+                raise EditError(
+                    f"There is no calendar named {flags.calendar!r}: see 'manage.py calendars list'."
+                )
+    if flags.after is not None:
+        values["after"] = None
+        if flags.after != NOTHING:
+            values["after"] = Schedule.objects.filter(periodic_task__name=flags.after).first()
+            if values["after"] is None:
+                raise EditError(
+                    f"--after: there is no schedule named {flags.after!r}: see 'manage.py schedules list'."
+                )
+    return values
+
+
+def _set_limit(schedule: Schedule, named: dict[str, Any]) -> None:
+    """Change what is named of the schedule's own limit; what is not named stays."""
+    if not named:
+        return
+    name = f"schedule:{schedule.pk}"
+    kept: dict[str, Any] = {}
+    for limit in Limit.objects.filter(name=name):
+        kept = {"max_active": limit.max_active, "max_per_second": limit.max_per_second}
+    limiting.set_limit(name, **{**kept, **named})
 
 
 def delete(schedule: Schedule) -> None:
@@ -124,12 +170,16 @@ def _new_times(
     notes = [value.note for value in bounds.values() if value is not None and value.note]
     policy: dict[str, Any] = {}
     if flags.has_timing:
-        timing, policy, note = _replacement(old, flags, now, tz)
+        start = columns.get("start_time", schedule.periodic_task.start_time)
+        timing, policy, note = _replacement(old, flags, now, tz, start)
         columns |= {"crontab": None, "interval": None, "clocked": None, "solar": None, **timing}
         notes += [note] if note else []
         if "clocked" in timing and _has_fired(schedule, old, now):
             columns["enabled"] = True
             notes.append(f"{schedule} has fired before: it is armed again.")
+    elif isinstance(old, CalendarIntervalSpec) and (flags.tz or flags.month_end or flags.dst or bounds):
+        changed, policy = calendar_intervals.changed(old, flags, columns.get("start_time"))
+        columns |= changed
     elif flags.tz or flags.day_match or flags.month_end or flags.dst:
         if isinstance(old, CronSpec):
             cron = _changed_cron(old, flags)
@@ -142,19 +192,23 @@ def _new_times(
 
 
 def _replacement(
-    old: TimingSpec | None, flags: ScheduleFlags, now: datetime, tz: str
+    old: TimingSpec | None, flags: ScheduleFlags, now: datetime, tz: str, start: datetime | None
 ) -> tuple[dict[str, Any], dict[str, Any], str]:
     """Return the row's columns for a new timing, the policy that belongs to it, and a note."""
-    no_days = {"cron_day_of_month": "", "cron_day_of_week": ""}
+    no_days = {"cron_day_of_month": "", "cron_day_of_week": "", **editing.NO_CALENDAR_INTERVAL}
     if flags.cron is not None:
         cron = _new_cron(flags, tz, old if isinstance(old, CronSpec) else None)
         return {"crontab": editing.crontab_row(cron), "one_off": False}, editing._cron_policy(cron), ""
     interval = flags.interval()
     if interval is not None:
         return {"interval": editing.interval_row(interval), "one_off": False}, no_days, ""
+    repeated = calendar_intervals.of_flags(flags, tz, start)
+    if repeated is not None:
+        timing = {"crontab": editing.stand_in(repeated), "one_off": False}
+        return timing, editing.calendar_policy(repeated), ""
     instant = flags.instant(now, tz)
     if instant is None:
-        raise usage("A schedule needs a time: add --cron, --every, --at or --in.")
+        raise usage(NEEDS_A_TIME)
     editing.check_future(instant.at)
     clocked, _ = ClockedSchedule.objects.get_or_create(clocked_time=instant.at)
     return {"clocked": clocked, "one_off": True}, no_days, instant.note

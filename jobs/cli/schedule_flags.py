@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
@@ -11,7 +12,10 @@ from typer import Option
 from jobs.cli.durations import parse_duration
 from jobs.cli.failures import usage
 from jobs.cli.instants import Instant, parse_instant
+from jobs.cli.link_flags import MOST, NOTHING, LinkFlags
+from jobs.cli.link_flags import whole as _count
 from jobs.cli.payloads import parse_args, parse_kwargs
+from jobs.rules.calendar_interval import Unit
 
 Overlap = Literal["skip", "buffer_one", "buffer_all", "cancel_other", "terminate_other", "allow_all"]
 CatchUp = Literal["latest", "earliest", "all", "none"]
@@ -24,21 +28,25 @@ DayMatchFlag = Annotated[
 DstFlag = Annotated[Dst | None, Option("--dst", help="What to do when the clock changes.")]
 TzFlag = Annotated[str | None, Option("--tz", metavar="ZONE", help="IANA time zone, such as Europe/Berlin.")]
 
-NOTHING = "none"
-"""The word that takes a setting back in `update`."""
-
-MOST = 1_000_000
+CALENDAR_UNITS: dict[str, Unit] = {
+    "d": "day", "day": "day", "w": "week", "week": "week", "mo": "month", "month": "month",
+    "y": "year", "year": "year",
+}  # fmt: skip
 
 _DURATION = "30s, 10m, 2h, 1d, 1h30m"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScheduleFlags:
+class ScheduleFlags(LinkFlags):
     """One value per flag; None where it was not given."""
 
     task: Annotated[str | None, Option("--task", metavar="TASK", help="Name of a registered task.")] = None
     cron: Annotated[str | None, Option("--cron", metavar="EXPR", help='Crontab, such as "0 3 * * *".')] = None
     every: Annotated[str | None, Option("--every", metavar="D", help=f"Interval: {_DURATION}.")] = None
+    every_calendar: Annotated[
+        str | None,
+        Option("--every-calendar", metavar="N", help="Same wall time every 3d, 2w, 1mo or 1y from --start."),
+    ] = None
     at: Annotated[str | None, Option("--at", metavar="ISO", help="Once, at a time; wall time in --tz.")] = (
         None
     )
@@ -87,31 +95,34 @@ class ScheduleFlags:
     ] = None
     backoff_cap: Annotated[str | None, Option("--backoff-cap", metavar="D", help="And at most this.")] = None
     timeout: Annotated[str | None, Option("--timeout", metavar="D", help="Limit of one attempt.")] = None
-    calendar: Annotated[
-        str | None, Option("--calendar", metavar="NAME", help="Business days and holidays.")
-    ] = None
     paused: Annotated[bool | None, Option("--paused/--no-paused", help="Let its times pass.")] = None
     note: Annotated[str | None, Option("--note", metavar="TEXT", help="Kept with the schedule.")] = None
     description: Annotated[str | None, Option("--description", metavar="TEXT", help="What it is for.")] = None
 
     def check(self) -> None:
-        """Raise `Failure` (usage) for what cannot be asked for together, or not yet."""
-        if self.calendar is not None:
-            raise usage("Calendars are not part of this version yet: leave --calendar out.")
+        """Raise `Failure` (usage) for what cannot be asked for together."""
         timings = [f"--{name}" for name, value in self._timings().items() if value is not None]
         if len(timings) > 1:
             raise usage(f"Give one time, not several: {' or '.join(timings)}.")
         for flag, value in (("--day-match", self.day_match), ("--month-end", self.month_end)):
             if value is not None and timings and self.cron is None:
+                if flag == "--month-end" and self.every_calendar is not None:
+                    continue
                 raise usage(f"{flag} is for --cron, not for {timings[0]}.")
 
     @property
     def has_timing(self) -> bool:
-        """Whether one of --cron, --every, --at and --in is given."""
+        """Whether a time is given: --cron, --every, --every-calendar, --at or --in."""
         return any(value is not None for value in self._timings().values())
 
     def _timings(self) -> dict[str, str | None]:
-        return {"cron": self.cron, "every": self.every, "at": self.at, "in": self.within}
+        return {
+            "cron": self.cron,
+            "every": self.every,
+            "every-calendar": self.every_calendar,
+            "at": self.at,
+            "in": self.within,
+        }
 
     def instant(self, now: datetime, tz: str) -> Instant | None:
         """Return when a one-shot is to fire; None if neither --at nor --in is given."""
@@ -124,6 +135,16 @@ class ScheduleFlags:
     def interval(self) -> timedelta | None:
         """Return the interval of --every."""
         return None if self.every is None else parse_duration(self.every, "--every")
+
+    def calendar_interval(self) -> tuple[int, Unit] | None:
+        """Return the count and the unit of --every-calendar."""
+        if self.every_calendar is None:
+            return None
+        found = re.fullmatch(r"\s*(\d{1,4})\s*([a-z]+)\s*", self.every_calendar.lower(), re.ASCII)
+        unit = None if found is None else CALENDAR_UNITS.get(found[2].removesuffix("s") or found[2])
+        if found is None or unit is None or not int(found[1]):
+            raise usage(f"--every-calendar {self.every_calendar!r} is not understood: use 3d, 2w, 1mo or 1y.")
+        return int(found[1]), unit
 
     def bounds(self, tz: str) -> dict[str, Instant | None]:
         """Return the columns of --start and --end that are named; None takes one back."""
@@ -180,19 +201,11 @@ class ScheduleFlags:
             values["backoff_factor"] = _factor(self.backoff_factor)
         if self.paused and self.note is not None:
             values["pause_note"] = self.note
-        return values
+        return {**values, **self.ties()}
 
 
 def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
-
-
-def _count(text: str, flag: str, *, least: int = 1, most: int, optional: bool = True) -> int | None:
-    if optional and text == NOTHING:
-        return None
-    if not text.isascii() or not text.isdecimal() or not least <= int(text) <= most:
-        raise usage(f"{flag} {text!r} is not a whole number from {least} to {most}.")
-    return int(text)
 
 
 def _factor(text: str) -> float | None:

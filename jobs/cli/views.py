@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jobs.cli.output import Column, Document, moment, text_of
+from jobs.cli.windows import window_text
 
 SCHEDULES = (
     Column("NAME", "name"),
@@ -51,6 +52,7 @@ QUEUES = (
     ),
     Column("OLDEST", lambda item: _seconds(item["oldest_waiting_seconds"]), right=True),
     Column("PAUSED", "paused"),
+    Column("LIMIT", lambda item: _limit(item)),
 )
 WORKERS = (
     Column("NAME", "name"),
@@ -60,6 +62,43 @@ WORKERS = (
     Column("ACTIVE", lambda item: f"{item['active']}/{item['concurrency']}", right=True),
     Column("STARTED", lambda item: moment(item["started_at"])),
     Column("HEARD OF", lambda item: moment(item["heartbeat_at"])),
+)
+SLOTS = (
+    Column("SCHEDULED FOR", lambda item: moment(item["scheduled_for"])),
+    Column("EXISTING", lambda item: item["existing"] and item["existing"]["status"]),
+    Column("RUNS", "runs"),
+)
+CALENDARS = (
+    Column("NAME", "name"),
+    Column("OPEN", lambda item: _windows(item["open"])),
+    Column("CLOSED", lambda item: _windows(item["closed"])),
+    Column("DATES OUT", lambda item: len(item["exclude_dates"]), right=True),
+    Column("DATES IN", lambda item: len(item["include_dates"]), right=True),
+    Column("ZONE", "tz"),
+    Column("SCHEDULES", lambda item: len(item["schedules"]), right=True),
+)
+CHECKS = (
+    Column("CHECK", "name"),
+    Column("STATUS", "status"),
+    Column("WHAT", "sentence"),
+    Column("WHAT TO DO", "remedy"),
+)
+FORECASTS = (
+    Column("QUEUE", "queue"),
+    Column("STARTS", "starts", right=True),
+    Column("PEAK", "peak", right=True),
+    Column("SLOTS", "slots", right=True),
+    Column("AT", lambda item: moment(item["peak_at"])),
+    Column("BUSY", lambda item: "" if item["busy"] is None else f"{item['busy']:.1%}", right=True),
+    Column("OVERLOADED", "overloaded"),
+)
+BLACKOUTS = (
+    Column("NAME", "name"),
+    Column("MODE", "mode"),
+    Column("WHEN", lambda item: _windows(item["windows"])),
+    Column("SPANS", lambda item: "; ".join(" to ".join(span) for span in item["spans"])),
+    Column("FOR", lambda item: item["schedule"] or item["group"] or item["queue"] or "everything"),
+    Column("ENFORCED", "enforced"),
 )
 LONGEST_CELL = 60
 
@@ -108,6 +147,24 @@ def schedule_fields(schedule: Document) -> dict[str, object]:
     return fields
 
 
+def explanation_fields(answer: Document) -> dict[str, object]:
+    """Return an explanation as a page: the sentence, and below it the facts."""
+    facts = {name.replace("_", " "): value for name, value in answer["facts"].items()}
+    return {answer["verdict"].replace("_", " "): answer["sentence"], **facts}
+
+
+def calendar_fields(calendar: Document) -> dict[str, object]:
+    """Return a calendar as a page of fields."""
+    return {
+        **calendar,
+        "exclude_dates": "\n".join(calendar["exclude_dates"]),
+        "include_dates": "\n".join(calendar["include_dates"]),
+        "open": _windows(calendar["open"]),
+        "closed": _windows(calendar["closed"]),
+        "schedules": ", ".join(calendar["schedules"]),
+    }
+
+
 def shorten(text: str | None) -> str:
     """Return text that fits a cell."""
     text = text_of(text)
@@ -116,6 +173,19 @@ def shorten(text: str | None) -> str:
 
 def _skipped(item: Document) -> str:
     return f"skipped: {item['skipped']}" if item.get("skipped") else ""
+
+
+def _windows(windows: list[Document]) -> str:
+    return "; ".join(map(window_text, windows))
+
+
+def _limit(item: Document) -> str:
+    parts = []
+    if item["max_active"] is not None:
+        parts.append(f"{item['max_active']} active")
+    if item["rate"] is not None:
+        parts.append(f"{item['rate']:g}/s")
+    return ", ".join(parts)
 
 
 def _seconds(value: float | None) -> str:

@@ -8,11 +8,12 @@ from datetime import datetime
 
 from celery import current_app
 from django.db import transaction
+from django.db.models import Q, QuerySet
 
 from jobs.engine import lifecycle
 from jobs.engine.dispatching import BROKER_ERRORS
 from jobs.models import Job
-from jobs.rules.states import Status
+from jobs.rules.states import Hold, Status
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +29,24 @@ def cancel(ids: Sequence[str], *, now: datetime | None = None, kill: bool = Fals
         asked = lifecycle.request_cancel(ids, now=now)
         transaction.on_commit(lambda: _broadcast(asked, kill=kill), robust=True)
     return len(cancelled), len(asked)
+
+
+def purgeable(queue: str, before: datetime) -> QuerySet[Job]:
+    """Return the jobs of `queue` that wait for a place since before then; what is due later is left out."""
+    waiting = Q(status=Status.WAITING) | Q(status=Status.DELAYED, hold=Hold.CONCURRENCY)
+    return Job.objects.filter(waiting, queue=queue, created_at__lte=before)
+
+
+def purge(queue: str, before: datetime, *, limit: int = 1_000) -> int:
+    """Cancel at most `limit` of the purgeable jobs; return how many. Zero: nothing is left.
+
+    One that starts meanwhile runs on. Their messages stay in Redis and do nothing.
+    """
+    while ids := list(purgeable(queue, before).values_list("id", flat=True)[:limit]):
+        cancelled = lifecycle.cancel_pending(ids)
+        if cancelled:
+            return len(cancelled)
+    return 0
 
 
 def _broadcast(ids: Sequence[str], *, kill: bool) -> None:

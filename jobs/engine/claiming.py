@@ -116,7 +116,7 @@ def _putting_aside(due: Due) -> Iterator[None]:
         yield
     except Exception as exc:
         logger.exception("claim: schedule %s cannot be decided", due.template.get("name"))
-        due.problem, due.jobs, due.plan = f"{type(exc).__name__}: {exc}", [], None
+        due.problem, due.jobs, due.plan, due.fired = f"{type(exc).__name__}: {exc}", [], None, 0
 
 
 def _count_running(batch: Sequence[Due]) -> None:
@@ -141,35 +141,53 @@ def _count_running(batch: Sequence[Due]) -> None:
 
 
 def _decide_one(due: Due, timing: Timing, now: datetime, *, paused: bool) -> None:
-    due.plan = plan(
-        str(due.schedule_id),
-        timing.spec,
-        timing.policy,
-        cursor=due.cursor,
-        now=now,
-        runs=due.runs,
-        paused=paused,
-    )
-    due.jobs = [_skipped(due, skip) for skip in due.plan.skipped]
-    running, held = due.running, due.held
-    for firing in due.plan.fire:
-        decision = overlap.decide(timing.overlap, running=running, buffered=held)
-        match decision:
-            case overlap.Skip(reason=reason):
-                due.jobs.append(_job(due, firing, now, reason=Reason(reason)))
-                continue
-            case overlap.Hold():
-                held += 1
-                due.jobs.append(_job(due, firing, now, hold="overlap"))
-            case overlap.CancelOthersThenRun() | overlap.TerminateOthersThenRun():
-                due.stop_others = True
-                due.kill_others = isinstance(decision, overlap.TerminateOthersThenRun)
-                held += 1
-                due.jobs.append(_job(due, firing, now, hold="overlap"))
-            case _:
-                running += 1
-                due.jobs.append(_job(due, firing, now))
-        due.fired += 1
+    """Plan and decide; once more from there on when the plan counted on runs that an overlap skipped.
+
+    Only starts count against `max_runs` (SEMANTICS 11), and the plan cannot know what overlaps.
+    """
+    fire: list[Firing] = []
+    cursor = due.cursor
+    while True:
+        found = plan(
+            str(due.schedule_id),
+            timing.spec,
+            timing.policy,
+            cursor=cursor,
+            now=now,
+            runs=due.runs + due.fired,
+            paused=paused,
+        )
+        due.jobs += [_skipped(due, skip) for skip in found.skipped]
+        fired = due.fired
+        for firing in found.fire:
+            _fire(due, timing, firing, now)
+        fire += found.fire
+        due.plan = replace(found, fire=tuple(fire))
+        all_started = due.fired - fired == len(found.fire)
+        if all_started or found.next_nominal is not None or timing.policy.max_runs is None:
+            return
+        cursor = found.fire[-1].scheduled_for
+
+
+def _fire(due: Due, timing: Timing, firing: Firing, now: datetime) -> None:
+    """Make the job of one firing: to run, to be held, or skipped because of an overlap."""
+    decision = overlap.decide(timing.overlap, running=due.running, buffered=due.held)
+    match decision:
+        case overlap.Skip(reason=reason):
+            due.jobs.append(_job(due, firing, now, reason=Reason(reason)))
+            return
+        case overlap.Hold():
+            due.held += 1
+            due.jobs.append(_job(due, firing, now, hold="overlap"))
+        case overlap.CancelOthersThenRun() | overlap.TerminateOthersThenRun():
+            due.stop_others = True
+            due.kill_others = isinstance(decision, overlap.TerminateOthersThenRun)
+            due.held += 1
+            due.jobs.append(_job(due, firing, now, hold="overlap"))
+        case _:
+            due.running += 1
+            due.jobs.append(_job(due, firing, now))
+    due.fired += 1
 
 
 def _skipped(due: Due, skip: Skipped) -> NewJob:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from celery import current_app
 from django.db.models import Q, QuerySet
@@ -21,7 +22,14 @@ from jobs.models import Blackout, Schedule
 from jobs.models.calendar import read_blackout, read_calendar
 from jobs.rules.crontab import CronSpec
 from jobs.rules.planning import FiringPolicy
-from jobs.rules.timing import IntervalSpec, OneShotSpec, SolarSpec, TimingSpec, next_after
+from jobs.rules.timing import (
+    CalendarIntervalSpec,
+    IntervalSpec,
+    OneShotSpec,
+    SolarSpec,
+    TimingSpec,
+    next_after,
+)
 
 PERIODS = {"days": 86_400.0, "hours": 3_600.0, "minutes": 60.0, "seconds": 1.0, "microseconds": 1e-6}
 EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
@@ -104,6 +112,8 @@ def _timing(row: PeriodicTask, schedule: Schedule) -> dict[str, Any]:
 
 def _cron(row: PeriodicTask, schedule: Schedule) -> dict[str, Any]:
     cron = row.crontab
+    if schedule.calendar_every:
+        return _calendar_interval(row, schedule)
     return {
         "kind": "cron",
         "minute": cron.minute,
@@ -113,6 +123,23 @@ def _cron(row: PeriodicTask, schedule: Schedule) -> dict[str, Any]:
         "day_of_week": schedule.cron_day_of_week or cron.day_of_week,
         "tz": str(cron.timezone),
         "day_match": schedule.day_match,
+        "month_end": schedule.month_end,
+        "gap": schedule.dst_gap,
+        "fold": schedule.dst_fold,
+    }
+
+
+def _calendar_interval(row: PeriodicTask, schedule: Schedule) -> dict[str, Any]:
+    """The crontab row only stands in, and names the zone: every django-celery-beat row has a time."""
+    if row.start_time is None:
+        raise CompileError("A calendar interval counts from its start time, and it has none.")
+    tz = str(row.crontab.timezone)
+    return {
+        "kind": "calendar_interval",
+        "every": schedule.calendar_every,
+        "unit": schedule.calendar_unit,
+        "anchor": row.start_time.astimezone(ZoneInfo(tz)).replace(tzinfo=None).isoformat(),
+        "tz": tz,
         "month_end": schedule.month_end,
         "gap": schedule.dst_gap,
         "fold": schedule.dst_fold,
@@ -234,6 +261,8 @@ def _spec(raw: dict[str, Any]) -> TimingSpec:
     match raw:
         case {"kind": "cron", **fields}:
             return CronSpec(**fields)
+        case {"kind": "calendar_interval", "anchor": anchor, **fields}:
+            return CalendarIntervalSpec(anchor=datetime.fromisoformat(anchor), **fields)
         case {"kind": "interval", "every": every, "anchor": anchor}:
             return IntervalSpec(every=timedelta(seconds=every), anchor=datetime.fromisoformat(anchor))
         case {"kind": "once", "at": at}:

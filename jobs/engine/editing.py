@@ -10,7 +10,7 @@ import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -25,17 +25,26 @@ from jobs.engine.compiling import PERIODS, CompileError, compile_schedule
 from jobs.models import Schedule
 from jobs.rules.crontab import CronError, CronSpec, parse_expression
 from jobs.rules.dependencies import DependencyCycle
-from jobs.rules.timing import next_after
+from jobs.rules.timing import CalendarIntervalSpec, next_after
 
 POLICY_FIELDS = frozenset(
     {
         "overlap", "catch_up", "catchup_window", "max_catchup", "jitter", "day_match", "month_end", "dst_gap",
-        "dst_fold", "cron_day_of_month", "cron_day_of_week", "max_runs", "deadline", "on_complete",
-        "max_attempts", "backoff_base", "backoff_factor", "backoff_cap", "timeout", "note", "pause_note",
-        "paused_until", "calendar", "roll", "group", "concurrency_key", "after", "after_mode", "after_on",
-        "after_within", "pause_after_failures", "manager",
+        "dst_fold", "cron_day_of_month", "cron_day_of_week", "calendar_every", "calendar_unit", "max_runs",
+        "deadline", "on_complete", "max_attempts", "backoff_base", "backoff_factor", "backoff_cap", "timeout",
+        "note", "pause_note", "paused_until", "calendar", "roll", "group", "concurrency_key", "after",
+        "after_mode", "after_on", "after_within", "pause_after_failures", "manager",
     }
 )  # fmt: skip
+
+
+NO_CALENDAR_INTERVAL: dict[str, Any] = {"calendar_every": None, "calendar_unit": ""}
+
+MOST_PERIODS = 2_147_483_647
+"""What the column of an interval holds."""
+
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+"""The time of a schedule that only another one's end starts: every row needs one, and this one is over."""
 
 
 class EditError(ValueError):
@@ -48,12 +57,17 @@ class NameTakenError(EditError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A schedule as a person describes it. Exactly one of `cron`, `every` and `at` is given."""
+    """A schedule as a person describes it.
+
+    Exactly one of `cron`, `every`, `every_calendar` and `at` is given; none for one that only another
+    schedule's end starts (`policy` has `after`). A calendar interval counts from `start_time`.
+    """
 
     name: str
     task: str
     cron: CronSpec | None = None
     every: timedelta | None = None
+    every_calendar: CalendarIntervalSpec | None = None
     at: datetime | None = None
     queue: str | None = None
     priority: int | None = None
@@ -78,6 +92,7 @@ def create(draft: Draft) -> Schedule:
         check_future(draft.at)
     try:
         with transaction.atomic():
+            timing_row = _timing_row(draft)
             row = PeriodicTask(
                 name=draft.name,
                 task=draft.task,
@@ -86,16 +101,17 @@ def create(draft: Draft) -> Schedule:
                 args=json.dumps(draft.args),
                 kwargs=json.dumps(draft.kwargs),
                 enabled=draft.enabled,
-                one_off=draft.at is not None,
+                one_off="clocked" in timing_row,
                 description=draft.description,
                 start_time=draft.start_time,
                 expires=draft.end_time,
-                **_timing_row(draft),
+                **timing_row,
             )
             if PeriodicTask.objects.filter(name=draft.name).exists():
                 raise NameTakenError(f"There is a schedule named {draft.name!r} already.")
             row.save()
-            return set_policy(Schedule.objects.get(pk=row.pk), {**_cron_policy(draft.cron), **draft.policy})
+            timing = calendar_policy(draft.every_calendar) or _cron_policy(draft.cron)
+            return set_policy(Schedule.objects.get(pk=row.pk), {**timing, **draft.policy})
     except (ValidationError, IntegrityError) as exc:
         raise EditError(sentence(exc)) from exc
 
@@ -130,6 +146,8 @@ def check_compiles(schedule: Schedule) -> None:
 
 def check_task(task: str) -> None:
     """Raise `EditError` if no such task is registered."""
+    if task in current_app.tasks and not task.startswith("celery."):
+        return  # the import below runs Django's checks every time: 30 ms
     current_app.loader.import_default_modules()
     known = [name for name in current_app.tasks if not name.startswith("celery.")]
     if task in known:
@@ -194,7 +212,29 @@ def _cron_policy(cron: CronSpec | None) -> dict[str, Any]:
         "dst_fold": cron.fold,
         "cron_day_of_month": "" if day == cron.day_of_month else cron.day_of_month,
         "cron_day_of_week": "" if weekday == cron.day_of_week else cron.day_of_week,
+        **NO_CALENDAR_INTERVAL,
     }
+
+
+def calendar_policy(spec: CalendarIntervalSpec | None) -> dict[str, Any]:
+    """Return the columns of the policy that make a calendar interval; its zone is its stand-in's."""
+    if spec is None:
+        return {}
+    return {
+        "calendar_every": spec.every,
+        "calendar_unit": spec.unit,
+        "month_end": spec.month_end,
+        "dst_gap": spec.gap,
+        "dst_fold": spec.fold,
+        "cron_day_of_month": "",
+        "cron_day_of_week": "",
+    }
+
+
+def stand_in(spec: CalendarIntervalSpec) -> CrontabSchedule:
+    """Return the crontab row that stands in for a calendar interval: its hour, daily, in its zone."""
+    hour, minute = str(spec.anchor.hour), str(spec.anchor.minute)
+    return crontab_row(CronSpec(minute=minute, hour=hour, tz=spec.tz))
 
 
 def _row_fields(cron: CronSpec) -> tuple[str, str]:
@@ -205,9 +245,14 @@ def _row_fields(cron: CronSpec) -> tuple[str, str]:
 
 
 def _timing_row(draft: Draft) -> dict[str, Any]:
-    given = [name for name in ("cron", "every", "at") if getattr(draft, name) is not None]
+    times = ("cron", "every", "every_calendar", "at")
+    given = [name for name in times if getattr(draft, name) is not None]
+    if not given and draft.policy.get("after") and draft.policy.get("after_mode", "trigger") == "trigger":
+        return {"clocked": ClockedSchedule.objects.get_or_create(clocked_time=NEVER)[0]}
     if len(given) != 1:
-        raise EditError("Give exactly one time: a crontab, an interval, or an instant.")
+        raise EditError("Give exactly one time: a crontab, an interval, a calendar interval, or an instant.")
+    if draft.every_calendar is not None:
+        return {"crontab": stand_in(draft.every_calendar)}
     if draft.cron is not None:
         if next_after(draft.cron, database_now()) is None:
             raise EditError("This crontab never fires.")
@@ -243,6 +288,8 @@ def interval_row(every: timedelta) -> IntervalSchedule:
         unit = round(seconds * 1e6)
         if micros % unit == 0:
             values = {"every": micros // unit, "period": period}
+            if micros // unit > MOST_PERIODS:
+                raise EditError(f"An interval of {every.total_seconds():g} s cannot be kept to the microsecond.")
             return IntervalSchedule.objects.filter(**values).first() or IntervalSchedule.objects.create(
                 **values
             )

@@ -76,7 +76,12 @@ def _count_start(limits: Sequence[Limit], now: datetime) -> None:
 def _has_place(limit: Limit) -> bool:
     if limit.max_active is None:
         return True
-    return Job.objects.filter(_subject_to(limit.name), status=Status.ACTIVE).count() < limit.max_active
+    return active_under(limit.name) < limit.max_active
+
+
+def active_under(name: str) -> int:
+    """Return how many active jobs count against the limit of that name."""
+    return Job.objects.filter(_subject_to(name), status=Status.ACTIVE).count()
 
 
 def _subject_to(name: str) -> Q:
@@ -151,9 +156,14 @@ def pause_queue(queue: str) -> bool:
     was = Limit.objects.filter(name=f"queue:{queue}").first()
     if was is not None and was.max_active == 0:
         return False
-    note = PAUSED if was is None or was.max_active is None else f"{PAUSED}; was {was.max_active}"
-    Limit.objects.update_or_create(name=f"queue:{queue}", defaults={"max_active": 0, "note": note})
+    before = None if was is None else was.max_active
+    Limit.objects.update_or_create(name=f"queue:{queue}", defaults={"max_active": 0, "note": _paused(before)})
     return True
+
+
+def _paused(before: int | None) -> str:
+    """Return the note of a paused queue: it keeps the limit that is to come back."""
+    return PAUSED if before is None else f"{PAUSED}; was {before}"
 
 
 def resume_queue(queue: str) -> bool:
@@ -168,6 +178,31 @@ def resume_queue(queue: str) -> bool:
     else:
         paused.delete()
     return True
+
+
+def limit_queue(queue: str, *, max_active: int | None, max_per_second: float | None) -> None:
+    """Set or remove the limit of a queue. One that is paused stays so, and has the limit when it goes on."""
+    if queue not in paused_queues():
+        set_limit(f"queue:{queue}", max_active=max_active, max_per_second=max_per_second)
+        return
+    Limit.objects.filter(name=f"queue:{queue}").update(
+        max_per_second=max_per_second, note=_paused(max_active)
+    )
+
+
+def queue_limits() -> dict[str, tuple[int | None, float | None]]:
+    """Return how many may be active and how many may start a second, for each queue that has a limit.
+
+    Of a paused queue it is the limit that it has when it goes on.
+    """
+    found = {}
+    for limit in Limit.objects.filter(name__startswith="queue:"):
+        most = limit.max_active
+        if most == 0:
+            before = limit.note.partition("; was ")[2]
+            most = int(before) if before else None
+        found[limit.name.removeprefix("queue:")] = (most, limit.max_per_second)
+    return found
 
 
 def paused_queues() -> set[str]:

@@ -11,6 +11,7 @@ from datetime import datetime
 from django.db import connection, transaction
 from django_celery_beat.models import PeriodicTask
 
+from jobs.engine import syncing
 from jobs.models import Schedule
 
 logger = logging.getLogger(__name__)
@@ -24,9 +25,18 @@ def pause(schedule: Schedule, *, note: str = "", actor: str = "", until: datetim
     return bool(changed)
 
 
-def resume(schedule: Schedule) -> bool:
-    """Let `schedule` fire again from now on; return False if it was not paused."""
-    return bool(PeriodicTask.objects.filter(pk=schedule.pk, enabled=False).update(enabled=True))
+def resume(schedule: Schedule, *, catch_up: bool = False) -> bool:
+    """Let `schedule` fire again from now on; return False if it was not paused.
+
+    With `catch_up` the times that passed are decided by its catch-up policy, as if no beat had run; else
+    the ledger says of them that it was paused.
+    """
+    with transaction.atomic():
+        # The PeriodicTask first, like every other edit: its trigger locks the policy, never the reverse.
+        changed = PeriodicTask.objects.filter(pk=schedule.pk, enabled=False).update(enabled=True)
+        if changed and catch_up:
+            syncing.forget_pause(schedule.pk)
+    return bool(changed)
 
 
 def pause_failing() -> list[str]:

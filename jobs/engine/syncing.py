@@ -148,6 +148,22 @@ def settle_old(schedule: Schedule, until: datetime) -> None:
     schedule.periodic_task.refresh_from_db(fields=["enabled"])
 
 
+def forget_pause(pk: int) -> None:
+    """Let the next sync decide what passed while schedule `pk` was paused by its catch-up policy.
+
+    For the caller that has just enabled it, in the same transaction. What an edit during the pause has
+    recorded already stays recorded.
+    """
+    schedule = Schedule.objects.select_for_update().get(pk=pk)
+    if schedule.paused_at is None or schedule.spec is None or schedule.problem:
+        return
+    Schedule.objects.filter(pk=pk).update(
+        paused_at=None,
+        resumed_at=schedule.edited_at,
+        next_run_at=_next(schedule, read_timing(json.dumps(schedule.spec))),
+    )
+
+
 def adopt_unseen() -> int:
     """Make policy rows for `PeriodicTask` rows that have none; return how many.
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from celery import current_app
 
@@ -11,14 +14,42 @@ from jobs.engine.dispatching import BROKER_ERRORS
 PATIENCE_SECONDS = 2.0
 
 
-def depths(queues: Sequence[str]) -> dict[str, int] | None:
-    """Return how many messages Redis holds for each queue, all priorities together; None: no answer."""
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What Redis says about itself."""
+
+    version: str
+    time: datetime
+    eviction: str
+    """What it does when it is full; empty where it does not say."""
+
+
+def _impatient() -> Any:
     options = {**current_app.conf.broker_transport_options, "max_retries": 1, "interval_start": 0}
     options |= {"socket_connect_timeout": PATIENCE_SECONDS, "socket_timeout": PATIENCE_SECONDS}
+    return current_app.connection_for_read(transport_options=options, connect_timeout=PATIENCE_SECONDS)
+
+
+def look() -> Seen | None:
+    """Return what Redis says about itself; None: no answer."""
     try:
-        with current_app.connection_for_read(
-            transport_options=options, connect_timeout=PATIENCE_SECONDS
-        ) as broker:
+        with _impatient() as broker:
+            client = broker.default_channel.client
+            about = client.info()
+            seconds, micros = client.time()
+    except BROKER_ERRORS:
+        return None
+    return Seen(
+        str(about.get("redis_version", "of an unknown version")),
+        datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=micros),
+        str(about.get("maxmemory_policy", "")),
+    )
+
+
+def depths(queues: Sequence[str]) -> dict[str, int] | None:
+    """Return how many messages Redis holds for each queue, all priorities together; None: no answer."""
+    try:
+        with _impatient() as broker:
             channel = broker.default_channel
             keys = [
                 (queue, channel._q_for_pri(queue, step))

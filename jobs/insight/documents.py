@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -16,11 +16,18 @@ from jobs.conf import conf
 from jobs.engine.compiling import CompileError, Timing, queue_for
 from jobs.insight.formats import compact, instant, number, plain, seconds
 from jobs.insight.previewing import next_run_at, timing_of
-from jobs.models import Attempt, Job, JobLog, Schedule
+from jobs.models import Attempt, Job, JobLog, Limit, Schedule
 from jobs.rules.crontab import CronSpec
 from jobs.rules.describe import describe
 from jobs.rules.states import Status
-from jobs.rules.timing import IntervalSpec, OneShotSpec, SolarSpec, TimingSpec, zone_name
+from jobs.rules.timing import (
+    CalendarIntervalSpec,
+    IntervalSpec,
+    OneShotSpec,
+    SolarSpec,
+    TimingSpec,
+    zone_name,
+)
 
 Document = dict[str, Any]
 
@@ -29,6 +36,8 @@ WITH_ROWS = (
     "periodic_task__interval",
     "periodic_task__clocked",
     "periodic_task__solar",
+    "calendar",
+    "after__periodic_task",
 )
 """What a schedule's document reads besides its policy: for `select_related`."""
 
@@ -38,7 +47,7 @@ STATES = ("active", "paused", "finished", "broken")
 POLICY = (
     "overlap", "catch_up", "catchup_window", "max_catchup", "jitter", "day_match", "month_end", "dst_gap",
     "dst_fold", "max_runs", "deadline", "on_complete", "max_attempts", "backoff_base", "backoff_factor",
-    "backoff_cap", "timeout", "note",
+    "backoff_cap", "timeout", "roll", "group", "concurrency_key", "pause_after_failures", "manager", "note",
 )  # fmt: skip
 
 
@@ -150,8 +159,16 @@ def log_document(line: JobLog) -> Document:
 # --- Schedules -------------------------------------------------------------------------------------
 
 
-def schedule_document(schedule: Schedule) -> Document:
-    """Return one schedule: when, what, how, and what is to come of it."""
+def schedule_limits() -> dict[str, Limit]:
+    """Return the limits of all schedules by their names, for a list of documents."""
+    return {limit.name: limit for limit in Limit.objects.filter(name__startswith="schedule:")}
+
+
+def schedule_document(schedule: Schedule, limits: Mapping[str, Limit] | None = None) -> Document:
+    """Return one schedule: when, what, how, and what is to come of it.
+
+    `limits` are `schedule_limits()`, where many are asked for.
+    """
     row = schedule.periodic_task
     problem = schedule.problem
     timing: Timing | None = None
@@ -161,19 +178,16 @@ def schedule_document(schedule: Schedule) -> Document:
     except CompileError as error:
         problem = str(error)
     next_at = next_run_at(schedule)
-    state = _state(schedule, timing, problem, ended=next_at is None)
+    triggered = schedule.after_id is not None and schedule.after_mode == "trigger"
+    state = _state(schedule, timing, problem, ended=next_at is None and not triggered)
     return {
         "name": row.name,
         "task": row.task,
         "queue": _queue(schedule),
         "enabled": row.enabled,
-        "paused": state == "paused",
-        "pause_note": (schedule.pause_note or None) if state == "paused" else None,
-        "paused_until": instant(schedule.paused_until) if state == "paused" else None,
-        "paused_by": (schedule.paused_by or None) if state == "paused" else None,
+        **_pause(schedule, is_paused=state == "paused"),
         "state": state,
-        "timing": _timing(timing.spec) if timing else None,
-        "description": describe(timing.spec) if timing else None,
+        **_when(schedule, timing, triggered=triggered),
         "next_run_at": instant(next_at),
         "last_run_at": instant(row.last_run_at),
         "runs": schedule.runs,
@@ -185,6 +199,7 @@ def schedule_document(schedule: Schedule) -> Document:
         "start": instant(row.start_time),
         "end": instant(row.expires),
         **{name: _setting(getattr(schedule, name)) for name in POLICY},
+        **_links(schedule, limits),
         "version": schedule.version,
         "created_at": instant(schedule.created_at),
     }
@@ -206,6 +221,48 @@ def _queue(schedule: Schedule) -> str | None:
     return queue_for(schedule.periodic_task.task, schedule.periodic_task.queue)
 
 
+def _pause(schedule: Schedule, *, is_paused: bool) -> Document:
+    return {
+        "paused": is_paused,
+        "pause_note": (schedule.pause_note or None) if is_paused else None,
+        "paused_until": instant(schedule.paused_until) if is_paused else None,
+        "paused_by": (schedule.paused_by or None) if is_paused else None,
+    }
+
+
+_ENDS = {"success": "has succeeded", "failure": "has failed", "any": "has ended"}
+
+
+def _when(schedule: Schedule, timing: Timing | None, *, triggered: bool) -> Document:
+    """Return when it runs; for one that another schedule starts, after which."""
+    if triggered:
+        text = f"When {schedule.after} {_ENDS[schedule.after_on]}"
+        return {
+            "timing": {"kind": "after", "expression": str(schedule.after), "tz": "UTC"},
+            "description": text,
+        }
+    return {
+        "timing": _timing(timing.spec) if timing else None,
+        "description": describe(timing.spec) if timing else None,
+    }
+
+
+def _links(schedule: Schedule, limits: Mapping[str, Limit] | None) -> Document:
+    """Return what ties a schedule to something else: a calendar, another schedule, its limit."""
+    name = f"schedule:{schedule.pk}"
+    limit = Limit.objects.filter(name=name).first() if limits is None else limits.get(name)
+    after = schedule.after
+    return {
+        "calendar": str(schedule.calendar) if schedule.calendar else None,
+        "after": str(after) if after else None,
+        "after_mode": schedule.after_mode if after else None,
+        "after_on": schedule.after_on if after else None,
+        "after_within": seconds(schedule.after_within) if after else None,
+        "max_active": limit.max_active if limit else None,
+        "rate": number(limit.max_per_second) if limit and limit.max_per_second else None,
+    }
+
+
 def _timing(spec: TimingSpec) -> Document:
     match spec:
         case CronSpec():
@@ -216,8 +273,9 @@ def _timing(spec: TimingSpec) -> Document:
             kind, expression = "once", instant(spec.at) or ""
         case SolarSpec():
             kind, expression = "solar", f"{spec.event} {spec.latitude:g},{spec.longitude:g}"
-        case _:
-            kind, expression = "calendar_interval", describe(spec)
+        case CalendarIntervalSpec():
+            letters = {"day": "d", "week": "w", "month": "mo", "year": "y"}
+            kind, expression = "calendar_interval", f"{spec.every}{letters[spec.unit]}"
     return {"kind": kind, "expression": expression, "tz": zone_name(spec)}
 
 

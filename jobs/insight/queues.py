@@ -11,6 +11,7 @@ from django.db import connection
 from django.db.models import Count
 
 from jobs.conf import conf
+from jobs.engine import limiting
 from jobs.insight import broker
 from jobs.insight.formats import instant
 from jobs.models import Job, Worker
@@ -25,7 +26,7 @@ _COUNTS = """
 
 
 def queue_documents(now: datetime) -> list[Document]:
-    """Return every queue that is configured, has jobs, or has a worker."""
+    """Return every queue that is configured, or has jobs, a worker or a limit."""
     counts: dict[str, dict[str, int]] = defaultdict(dict)
     oldest: dict[str, float] = {}
     with connection.cursor() as cursor:
@@ -36,7 +37,8 @@ def queue_documents(now: datetime) -> list[Document]:
                 oldest[queue] = max(round(float(age), 3), 0.0)
     workers = Counter(queue for worker in _alive(now) for queue in worker.queues)
     configured = list(getattr(settings, "QUEUES", ()))
-    names = [*configured, *sorted((set(counts) | set(workers)) - set(configured))]
+    limits, paused = limiting.queue_limits(), limiting.paused_queues()
+    names = [*configured, *sorted((set(counts) | set(workers) | set(limits)) - set(configured))]
     depths = broker.depths(names)
     return [
         {
@@ -48,7 +50,9 @@ def queue_documents(now: datetime) -> list[Document]:
             "failed": counts[name].get("failed", 0),
             "workers": workers[name],
             "oldest_waiting_seconds": oldest.get(name),
-            "paused": False,
+            "paused": name in paused,
+            "max_active": limits.get(name, (None, None))[0],
+            "rate": limits.get(name, (None, None))[1],
         }
         for name in names
     ]

@@ -14,7 +14,7 @@ TASK_COLUMNS = (
 ).split()
 POLICY_COLUMNS = (
     "overlap catch_up catchup_window max_catchup jitter day_match month_end dst_gap dst_fold "
-    "cron_day_of_month cron_day_of_week max_runs deadline on_complete max_attempts backoff_base "
+    "cron_day_of_month cron_day_of_week calendar_every calendar_unit max_runs deadline on_complete max_attempts backoff_base "
     "backoff_factor backoff_cap timeout calendar_id roll group concurrency_key after_id after_mode after_on "
     "after_within"
 ).split()
@@ -52,6 +52,7 @@ CREATE FUNCTION jobs_task_deleted() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE jobs_schedule SET after_id = NULL WHERE after_id = OLD.id;
     DELETE FROM jobs_blackout WHERE schedule_id = OLD.id;
+    DELETE FROM jobs_limit WHERE name = 'schedule:' || OLD.id;
     DELETE FROM jobs_schedule WHERE periodic_task_id = OLD.id;
     RETURN OLD;
 END $$;

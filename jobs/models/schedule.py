@@ -103,6 +103,14 @@ class Schedule(models.Model):
         FAILURE = "failure", "Failure"
         ANY = "any", "Any end"
 
+    class CalendarUnit(models.TextChoices):
+        """The step of a calendar interval: the same wall time every so many of them (SEMANTICS 8)."""
+
+        DAY = "day", "Days"
+        WEEK = "week", "Weeks"
+        MONTH = "month", "Months"
+        YEAR = "year", "Years"
+
     class OnComplete(models.TextChoices):
         """What becomes of a schedule that has fired for the last time (SEMANTICS 9)."""
 
@@ -133,6 +141,13 @@ class Schedule(models.Model):
     cron_day_of_week = models.CharField(
         max_length=100, blank=True, db_default="", help_text="5#3 or 5L; overrides the crontab's."
     )
+    calendar_every = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        help_text="The same wall time every so many units from the start time, in the crontab's zone; the "
+        "crontab's own fields are then not looked at.",
+    )
+    calendar_unit = models.CharField(max_length=5, choices=CalendarUnit, blank=True, db_default="")
     max_runs = models.PositiveIntegerField(null=True, blank=True, help_text="Stop after this many starts.")
     deadline = models.DurationField(
         null=True, blank=True, help_text="A job that has not started this long after its time is skipped."

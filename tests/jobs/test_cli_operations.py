@@ -43,6 +43,7 @@ def test_queues(redis: redis_client.Redis) -> None:
     assert default.pop("workers") >= 1
     assert default == {
         "name": "default", "depth": 3, "waiting": 1, "delayed": 1, "active": 1, "failed": 0, "paused": False,
+        "max_active": None, "rate": None,
     }  # fmt: skip
     assert (items["elsewhere"]["failed"], items["elsewhere"]["oldest_waiting_seconds"]) == (1, None)
 

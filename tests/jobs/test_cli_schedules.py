@@ -142,7 +142,7 @@ def test_create_paused_with_a_note() -> None:
             ("--task", "jobs.canary", "--every", "1h", "--start", "2028-01-01", "--end", "2027-01-01"),
         ),
         ("never fire", ("--task", "jobs.canary", "--every", "1h", "--end", "2020-01-01")),
-        ("Calendars are not part", ("--task", "jobs.canary", "--every", "1h", "--calendar", "holidays")),
+        ("no calendar named", ("--task", "jobs.canary", "--every", "1h", "--calendar", "holidays")),
         ("--day-match is for --cron", ("--task", "jobs.canary", "--every", "1h", "--day-match", "and")),
     ],
 )

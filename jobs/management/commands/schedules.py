@@ -10,12 +10,15 @@ from typing import Annotated
 from typer import Argument, Option
 
 from jobs.cli import previews, views
-from jobs.cli.base import GroupCommand, YesFlag, verb
+from jobs.cli.base import YesFlag, verb
+from jobs.cli.declaring_verbs import DeclaringVerbs
 from jobs.cli.durations import parse_duration
 from jobs.cli.failures import usage
+from jobs.cli.importing_verbs import ImportingVerbs
 from jobs.cli.instants import parse_instant
 from jobs.cli.output import Document
 from jobs.cli.schedule_flags import DayMatchFlag, DstFlag, ScheduleFlags, TzFlag
+from jobs.cli.schedule_insight_verbs import ScheduleInsightVerbs
 from jobs.cli.selecting import schedule_named
 from jobs.cli.waiting import ended_job
 from jobs.engine import pausing
@@ -25,7 +28,7 @@ from jobs.models import Schedule
 Name = Annotated[str, Argument(metavar="NAME", show_default=False)]
 
 
-class Command(GroupCommand):
+class Command(ScheduleInsightVerbs, DeclaringVerbs, ImportingVerbs):
     """Schedules: what runs when, and what becomes of it."""
 
     @verb("list")
@@ -41,7 +44,8 @@ class Command(GroupCommand):
             rows = rows.filter(periodic_task__task=task)
         if state is not None and state not in documents.STATES:
             raise usage(f"--state {state!r} is unknown: use {', '.join(documents.STATES)}.")
-        items = [documents.schedule_document(row) for row in rows.iterator(chunk_size=1_000)]
+        limits = documents.schedule_limits()
+        items = [documents.schedule_document(row, limits) for row in rows.iterator(chunk_size=1_000)]
         items = [item for item in items if queue in (None, item["queue"]) and state in (None, item["state"])]
         self.out.items(
             items, views.SCHEDULES, empty="No schedules: make one with 'manage.py schedules create'."
@@ -54,11 +58,11 @@ class Command(GroupCommand):
 
     @verb(flags=ScheduleFlags)
     def create(self, name: Name, flags: ScheduleFlags) -> None:
-        """Make a schedule. It needs --task and one of --cron, --every, --at and --in."""
+        """Make a schedule. It needs --task and a time, such as --cron, --every or --at."""
         notes = _changes().create(name, flags)
         self._tell(notes, f"created {name}")
         if self._show(name)["state"] == "finished":
-            self.out.note("it will never fire: its bounds leave no time for it")
+            self.out.note("it will never fire: its bounds, or its calendar, leave no time for it")
 
     @verb(flags=ScheduleFlags)
     def update(self, name: Name, flags: ScheduleFlags) -> None:
@@ -152,9 +156,15 @@ class Command(GroupCommand):
         self._show(name)
 
     @verb()
-    def resume(self, name: Name) -> None:
+    def resume(
+        self,
+        name: Name,
+        catch_up: Annotated[
+            bool, Option("--catch-up", help="What passed meanwhile runs by its catch-up policy.")
+        ] = False,
+    ) -> None:
         """Let a schedule fire again, from now on."""
-        changed = pausing.resume(schedule_named(name))
+        changed = pausing.resume(schedule_named(name), catch_up=catch_up)
         self.out.note(f"resumed {name}" if changed else f"{name} was not paused")
         if self._show(name)["state"] == "finished":
             self.out.note(f"it will not fire again: give it a time with 'manage.py schedules update {name}'")

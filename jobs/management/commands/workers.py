@@ -12,7 +12,7 @@ from jobs.cli.base import GroupCommand, verb
 from jobs.cli.durations import parse_duration
 from jobs.cli.failures import UNREACHABLE, Failure
 from jobs.cli.output import Column
-from jobs.engine.enqueueing import database_now
+from jobs.engine.clock import database_now
 from jobs.insight import broker
 from jobs.insight.queues import worker_documents
 
@@ -43,8 +43,11 @@ class Command(GroupCommand):
             raise Failure(
                 "The broker does not answer: start it ('manage.py up') or correct REDIS_URL.", UNREACHABLE
             )
-        with self.out.waiting("waiting for answers"):
-            replies: list[dict[str, Any]] = current_app.control.ping(timeout=seconds) or []
+        # A connection of its own: the answers are waited for with BRPOP, which may still be under way when
+        # the time is up, and the next user of a pooled connection would read its end.
+        with self.out.waiting("waiting for answers"), current_app.connection_for_write() as own:
+            pongs = current_app.control.ping(timeout=seconds, connection=own)
+        replies: list[dict[str, Any]] = pongs or []
         items = [
             {"name": name, "ok": answer.get("ok") == "pong"}
             for reply in replies
