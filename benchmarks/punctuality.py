@@ -22,7 +22,7 @@ def measure(seconds: float, rate: int) -> list[float]:
     """Return the start delays, in seconds, of all jobs that were due in the time."""
     from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
-    from jobs.engine.enqueueing import database_now
+    from jobs.engine.clock import database_now
     from jobs.models import Job
 
     interval = IntervalSchedule.objects.create(every=PERIOD, period="seconds")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from scheduler_project.standalone.servers import Postgres, Redis
 
+
 def _start() -> None:
     folder = Path(tempfile.mkdtemp(prefix="jadwal-tests-"))
     folder.chmod(0o755)

@@ -18,8 +18,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from django.db import connection, transaction
@@ -28,12 +28,12 @@ from django_celery_beat.models import PeriodicTask
 from jobs.engine import cancelling, dispatching, lifecycle, payload
 from jobs.engine.compiling import Timing, read_timing
 from jobs.engine.dispatching import Message
-from jobs.engine.enqueueing import NEAR, new_id
+from jobs.engine.enqueueing import NEAR
 from jobs.engine.lifecycle import NewJob
+from jobs.engine.templates import job_from
 from jobs.rules import overlap
-from jobs.rules.limits import limits
 from jobs.rules.planning import Firing, Plan, Skipped, plan
-from jobs.rules.states import Reason, Status, Trigger
+from jobs.rules.states import Hold, Reason, Status, Trigger
 
 logger = logging.getLogger(__name__)
 
@@ -87,8 +87,11 @@ def claim_due(now: datetime, *, limit: int = BATCH) -> int:
     return len(batch)
 
 
-def decide(batch: Sequence[Due], now: datetime) -> None:
-    """Decide every nominal of these locked schedules up to `now`, within the caller's transaction."""
+def decide(batch: Sequence[Due], now: datetime, *, paused: bool = False) -> None:
+    """Decide every nominal of these locked schedules up to `now`, within the caller's transaction.
+
+    `paused` records the times that passed meanwhile, as one row.
+    """
     for due in batch:
         with _putting_aside(due):
             due.timing = read_timing(due.document)
@@ -96,7 +99,7 @@ def decide(batch: Sequence[Due], now: datetime) -> None:
     for due in batch:
         if due.timing:
             with _putting_aside(due):
-                _decide_one(due, due.timing, now)
+                _decide_one(due, due.timing, now, paused=paused)
     jobs = [job for due in batch for job in due.jobs]
     new = lifecycle.birth(jobs, now=now)
     _advance(batch)
@@ -137,9 +140,15 @@ def _count_running(batch: Sequence[Due]) -> None:
             wanted[pk].running, wanted[pk].held = running, held
 
 
-def _decide_one(due: Due, timing: Timing, now: datetime) -> None:
+def _decide_one(due: Due, timing: Timing, now: datetime, *, paused: bool) -> None:
     due.plan = plan(
-        str(due.schedule_id), timing.spec, timing.policy, cursor=due.cursor, now=now, runs=due.runs
+        str(due.schedule_id),
+        timing.spec,
+        timing.policy,
+        cursor=due.cursor,
+        now=now,
+        runs=due.runs,
+        paused=paused,
     )
     due.jobs = [_skipped(due, skip) for skip in due.plan.skipped]
     running, held = due.running, due.held
@@ -165,52 +174,36 @@ def _decide_one(due: Due, timing: Timing, now: datetime) -> None:
 
 def _skipped(due: Due, skip: Skipped) -> NewJob:
     many = skip.count > 1
-    return NewJob(
-        **_common(due),
-        status=Status.SKIPPED,
-        reason=Reason(skip.reason),
-        scheduled_for=skip.first,
-        available_at=skip.first,
+    return replace(
+        _born(due, skip.first, skip.first, status=Status.SKIPPED, reason=Reason(skip.reason)),
+        deadline_at=None,
         skipped_count=skip.count if many else None,
         skipped_through=skip.last if many else None,
     )
 
 
 def _job(due: Due, firing: Firing, now: datetime, *, hold: str = "", reason: str = "") -> NewJob:
-    template = due.template
+    if not reason and not hold and due.template["gate"]:
+        hold = Hold.UPSTREAM
     later = bool(hold) or firing.runs_at > now + NEAR
     status = Status.SKIPPED if reason else Status.DELAYED if later else Status.WAITING
-    deadline = template["deadline"]
-    hard, soft = limits(template["timeout"])
-    return NewJob(
-        **_common(due),
+    return _born(due, firing.scheduled_for, firing.runs_at, status=status, reason=reason, hold=hold)
+
+
+def _born(
+    due: Due, nominal: datetime, at: datetime, *, status: Status, reason: str = "", hold: str = ""
+) -> NewJob:
+    return job_from(
+        due.template,
+        schedule_id=due.schedule_id,
+        version=due.version,
+        trigger=Trigger.SCHEDULE,
+        scheduled_for=nominal,
+        available_at=at,
         status=status,
         reason=reason,
         hold=hold,
-        scheduled_for=firing.scheduled_for,
-        available_at=firing.runs_at,
-        deadline_at=None if deadline is None else firing.runs_at + timedelta(seconds=deadline),
-        args=template["args"],
-        kwargs=template["kwargs"],
-        headers=template["headers"],
-        priority=template["priority"],
-        max_attempts=template["max_attempts"],
-        backoff=template["backoff"],
-        time_limit=hard,
-        soft_time_limit=soft,
     )
-
-
-def _common(due: Due) -> dict[str, Any]:
-    return {
-        "id": new_id(),
-        "task": due.template["task"],
-        "queue": due.template["queue"],
-        "trigger": Trigger.SCHEDULE,
-        "schedule_id": due.schedule_id,
-        "schedule_name": due.template["name"],
-        "policy_version": due.version,
-    }
 
 
 def _advance(batch: Sequence[Due]) -> None:

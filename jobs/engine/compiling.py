@@ -14,10 +14,12 @@ from functools import lru_cache
 from typing import Any
 
 from celery import current_app
+from django.db.models import Q, QuerySet
 from django_celery_beat.models import PeriodicTask
 
-from jobs.models import Schedule
-from jobs.rules.crontab import CronError, CronSpec
+from jobs.models import Blackout, Schedule
+from jobs.models.calendar import read_blackout, read_calendar
+from jobs.rules.crontab import CronSpec
 from jobs.rules.planning import FiringPolicy
 from jobs.rules.timing import IntervalSpec, OneShotSpec, SolarSpec, TimingSpec, next_after
 
@@ -68,12 +70,25 @@ def compile_schedule(schedule: Schedule) -> Compiled:
         "overlap": schedule.overlap,
         "once": bool(row.one_off or row.clocked_id),
         "on_complete": schedule.on_complete,
+        "calendar": schedule.calendar.document() if schedule.calendar else None,
+        "roll": schedule.roll,
+        "blackouts": [blackout.document() for blackout in blackouts_of(schedule)],
     }
     try:
         next_after(read_timing(json.dumps(spec)).spec, EPOCH)
-    except (CronError, ValueError) as exc:
+    except ValueError as exc:
         raise CompileError(str(exc)) from exc
     return Compiled(spec, _template(row, schedule))
+
+
+def blackouts_of(schedule: Schedule) -> QuerySet[Blackout]:
+    """Return the blackouts that apply to a schedule: its own, its group's, its queue's, and the general ones."""
+    row = schedule.periodic_task
+    mine = Q(schedule=schedule) | Q(schedule=None, group="", queue="")
+    mine |= Q(schedule=None, queue=queue_for(row.task, row.queue))
+    if schedule.group:
+        mine |= Q(schedule=None, group=schedule.group)
+    return Blackout.objects.filter(mine).order_by("name")
 
 
 def _timing(row: PeriodicTask, schedule: Schedule) -> dict[str, Any]:
@@ -108,7 +123,8 @@ def _interval(row: PeriodicTask, schedule: Schedule) -> dict[str, Any]:
     seconds = row.interval.every * PERIODS[row.interval.period]
     if seconds <= 0:
         raise CompileError("Its interval is zero.")
-    anchor = row.start_time or schedule.anchor
+    # Whole seconds, for people who read the times; the first one is still a whole interval after creation.
+    anchor = row.start_time or schedule.anchor.replace(microsecond=0)
     return {"kind": "interval", "every": seconds, "anchor": anchor.isoformat()}
 
 
@@ -147,6 +163,8 @@ def _template(row: PeriodicTask, schedule: Schedule) -> dict[str, Any]:
     }
     return {
         "name": row.name,
+        "gate": bool(schedule.after_id and schedule.after_mode == schedule.AfterMode.GATE),
+        "concurrency_key": schedule.concurrency_key,
         "task": row.task,
         "queue": queue_for(row.task, row.queue),
         "args": args,
@@ -198,6 +216,9 @@ def read_timing(document: str) -> Timing:
             end=_when(raw["end"]),
             max_runs=raw["max_runs"],
             jitter=seconds(seconds=raw["jitter"]),
+            calendar=read_calendar(raw["calendar"]) if raw["calendar"] else None,
+            roll=raw["roll"],
+            blackouts=tuple(read_blackout(one) for one in raw["blackouts"]),
         ),
         overlap=raw["overlap"],
         once=raw["once"],

@@ -19,10 +19,12 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask
 
+from jobs.engine import depending
+from jobs.engine.clock import database_now
 from jobs.engine.compiling import PERIODS, CompileError, compile_schedule
-from jobs.engine.enqueueing import database_now
 from jobs.models import Schedule
 from jobs.rules.crontab import CronError, CronSpec, parse_expression
+from jobs.rules.dependencies import DependencyCycle
 from jobs.rules.timing import next_after
 
 POLICY_FIELDS = frozenset(
@@ -30,7 +32,8 @@ POLICY_FIELDS = frozenset(
         "overlap", "catch_up", "catchup_window", "max_catchup", "jitter", "day_match", "month_end", "dst_gap",
         "dst_fold", "cron_day_of_month", "cron_day_of_week", "max_runs", "deadline", "on_complete",
         "max_attempts", "backoff_base", "backoff_factor", "backoff_cap", "timeout", "note", "pause_note",
-        "paused_until",
+        "paused_until", "calendar", "roll", "group", "concurrency_key", "after", "after_mode", "after_on",
+        "after_within", "pause_after_failures", "manager",
     }
 )  # fmt: skip
 
@@ -117,10 +120,11 @@ def set_policy(schedule: Schedule, values: Mapping[str, Any]) -> Schedule:
 
 
 def check_compiles(schedule: Schedule) -> None:
-    """Raise `EditError` if this schedule could never fire."""
+    """Raise `EditError` if this schedule could never fire, or would wait for itself."""
     try:
         compile_schedule(schedule)
-    except CompileError as exc:
+        depending.check_acyclic(schedule)
+    except (CompileError, DependencyCycle) as exc:
         raise EditError(str(exc)) from exc
 
 

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connection
 from uuid_utils import uuid7
 
 from jobs.engine import dispatching, lifecycle, payload
+from jobs.engine.clock import database_now
 from jobs.engine.dispatching import Message
 from jobs.engine.lifecycle import NewJob
 from jobs.rules.states import Status, Trigger
@@ -25,15 +25,6 @@ NEAR = timedelta(milliseconds=50)
 def new_id() -> str:
     """Return a new job id: a UUIDv7, so that ids sort by time."""
     return str(uuid7())
-
-
-def database_now() -> datetime:
-    """Return the database's clock: the only one that decides anything."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        row = cursor.fetchone()
-    now: datetime = row[0]
-    return now
 
 
 def enqueue(jobs: Sequence[NewJob]) -> set[str]:

@@ -22,8 +22,8 @@ from uuid import UUID
 from django.db import InterfaceError, OperationalError, connection, transaction
 
 from jobs.conf import conf
-from jobs.engine import dispatching, lifecycle, payload, recovering
-from jobs.engine.enqueueing import database_now
+from jobs.engine import dispatching, lifecycle, limiting, payload, recovering
+from jobs.engine.clock import database_now
 from jobs.engine.lifecycle import Fence, NewJob, Started
 from jobs.models import Job, JobLog
 from jobs.rules import retry as retry_rules
@@ -145,7 +145,8 @@ def begin(
     A message may start a job only if the row is waiting for this attempt, and names this task and this
     queue. So a duplicate, a late or a forged message does nothing.
     """
-    started = lifecycle.start(
+    start = partial(
+        lifecycle.start,
         fence,
         task=task,
         queues=[queue],
@@ -154,9 +155,10 @@ def begin(
         margin=conf().lease,
         now=now,
     )
-    if started is not None:
+    started = start() or limiting.start_within(fence, partial(start, within_limits=True), now=now)
+    if isinstance(started, Started):
         return Execution(started, default_max_attempts)
-    return Refusal(fence.job_id, _why_not(fence, task, queue))
+    return Refusal(fence.job_id, started or _why_not(fence, task, queue))
 
 
 def _why_not(fence: Fence, task: str, queue: str) -> str:
@@ -169,6 +171,17 @@ def _why_not(fence: Fence, task: str, queue: str) -> str:
     if (job.task, job.queue) != (task, queue):
         return f"the job is {job.task} on {job.queue}, the message says {task} on {queue}"
     return f"the job is {job.status}, attempt {job.attempt}; the message is for attempt {fence.attempt}"
+
+
+def fail_unknown(fence: Fence, *, task: str, queue: str, worker_id: UUID) -> bool:
+    """A worker of the right queue does not have the task: trying again cannot help (SEMANTICS 25)."""
+    execution = begin(
+        fence, task=task, queue=queue, worker_id=worker_id, default_limit=60, default_max_attempts=1
+    )
+    if isinstance(execution, Refusal):
+        return False
+    execution.judge(FailureKind.PERMANENT)
+    return fail(execution, error=f"There is no task named {task!r} on the worker.", traceback="")
 
 
 def adopt(
@@ -343,11 +356,7 @@ def timed_out(fence: Fence, limit: float, default_max_attempts: int) -> Status |
     if job is None:
         return None
     error = f"TimeLimitExceeded: the attempt was killed at its hard limit of {limit:g} s."
-    started = Started(
-        job.id, job.attempt, job.task, job.queue, [], {}, {}, job.errors, job.crashes, job.max_attempts,
-        job.backoff, job.schedule_id, job.schedule_name, job.scheduled_for, job.trigger, job.started_at or database_now(),
-    )  # fmt: skip
-    execution = Execution(started, default_max_attempts)
+    execution = Execution(Started.of(job), default_max_attempts)
     verdict = execution.judge(FailureKind.TIMEOUT)
     if isinstance(verdict, RetryAt):
         retry(execution, error=error, traceback="")

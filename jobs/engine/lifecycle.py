@@ -18,7 +18,8 @@ from uuid import UUID
 from django.db import connection
 
 from jobs.engine import payload
-from jobs.rules.states import Outcome, Reason, Status, Trigger
+from jobs.models import Job
+from jobs.rules.states import Hold, Outcome, Reason, Status, Trigger
 
 CLOCK = "COALESCE(%(now)s::timestamptz, clock_timestamp())"
 """The database's clock, which alone decides; a test may hand in another instant as `now`."""
@@ -62,6 +63,7 @@ class NewJob:
     backoff: dict[str, float] | None = None
     time_limit: float | None = None
     soft_time_limit: float | None = None
+    concurrency_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,13 @@ class Started:
     schedule_name: str
     scheduled_for: datetime | None
     trigger: str
-    started_at: datetime
+    started_at: datetime | None
+
+    @classmethod
+    def of(cls, job: Job) -> Started:
+        """Return what a running job's row says about its attempt."""
+        columns = {name: getattr(job, name) for name in cls.__dataclass_fields__ if name != "job_id"}
+        return cls(job_id=job.id, **columns)
 
     @property
     def fence(self) -> Fence:
@@ -94,7 +102,7 @@ class Started:
 _BIRTH_COLUMNS = (
     "id, task, queue, trigger, status, available_at, args, kwargs, headers, priority, schedule_id, "
     "schedule_name, policy_version, scheduled_for, nonce, skipped_count, skipped_through, reason, hold, "
-    "deadline_at, max_attempts, backoff, time_limit, soft_time_limit"
+    "deadline_at, max_attempts, backoff, time_limit, soft_time_limit, concurrency_key"
 )
 
 
@@ -133,13 +141,16 @@ def start(
     queues: Sequence[str],
     default_limit: float,
     margin: timedelta,
+    within_limits: bool = False,
     now: datetime | None = None,
 ) -> Started | None:
     """waiting -> active, for exactly one worker; None when this message has nothing to start.
 
     The guard is the whole authority of a message: the row must be waiting, for this attempt, must name this
     task, must be on one of the worker's own queues, and must not be past its deadline. `default_limit`
-    (seconds) and `margin` give the instant at which the attempt counts as lost.
+    (seconds) and `margin` give the instant at which the attempt counts as lost. A job that is subject to a
+    limit starts only for a caller that has seen to it (`limiting.start_within`), and says so by
+    `within_limits`; so a job without limits costs no second query.
     """
     # The start need not survive a crash of the database: the job would still be waiting and would run
     # again, exactly as if the worker had died. So its commit does not wait for the disk (the setting is
@@ -153,6 +164,9 @@ def start(
         WHERE id = %(id)s AND status = 'waiting' AND attempt = %(attempt)s - 1
           AND task = %(task)s AND queue = ANY(%(queues)s)
           AND (deadline_at IS NULL OR deadline_at > {CLOCK})
+          AND (%(unlimited)s OR NOT EXISTS (
+              SELECT 1 FROM jobs_limit WHERE name IN
+              ('queue:' || queue, 'schedule:' || schedule_id, 'key:' || nullif(concurrency_key, ''))))
         RETURNING id, attempt, task, queue, args, kwargs, headers, errors, crashes, max_attempts, backoff,
                   schedule_id, schedule_name, scheduled_for, trigger, started_at
     """
@@ -164,6 +178,7 @@ def start(
         "queues": list(queues),
         "limit": default_limit,
         "margin": margin,
+        "unlimited": within_limits,
         "now": now,
     }
     with connection.cursor() as cursor:
@@ -194,19 +209,19 @@ _END_ATTEMPT = f"""
             status = %(status)s, reason = %(reason)s, hold = '', error = %(error)s,
             worker_id = NULL, expected_end_at = NULL, cancel_requested_at = NULL,
             available_at = COALESCE(%(available_at)s, job.available_at),
-            published_at = CASE WHEN %(status)s = 'waiting' THEN {CLOCK} END,
-            finished_at = CASE WHEN %(terminal)s THEN {CLOCK} END,
+            published_at = CASE WHEN %(status)s = 'waiting' THEN before.ended_at END,
+            finished_at = CASE WHEN %(terminal)s THEN before.ended_at END,
             errors = errors + %(errors)s, crashes = crashes + %(crashes)s
-        FROM (SELECT id AS job_id, started_at AS began, worker_id AS ran_on
+        FROM (SELECT id AS job_id, started_at AS began, worker_id AS ran_on, {CLOCK} AS ended_at
               FROM jobs_job WHERE id = %(id)s FOR UPDATE) AS before
         WHERE job.id = before.job_id AND job.status = 'active' AND job.attempt = %(attempt)s
-        RETURNING job.id, job.attempt, before.began, before.ran_on
+        RETURNING job.id, job.attempt, before.began, before.ran_on, before.ended_at
     )
     INSERT INTO jobs_attempt
         (job_id, number, worker_name, started_at, finished_at, outcome, error, traceback)
     SELECT ended.id, ended.attempt,
            COALESCE((SELECT name FROM jobs_worker WHERE jobs_worker.id = ended.ran_on), ''),
-           ended.began, {CLOCK}, %(outcome)s, %(error)s, %(traceback)s
+           ended.began, ended.ended_at, %(outcome)s, %(error)s, %(traceback)s
     FROM ended
     RETURNING job_id
 """
@@ -334,6 +349,25 @@ def promote(ids: Sequence[str], *, now: datetime | None = None) -> list[str]:
         f"""UPDATE jobs_job SET status = 'waiting', hold = '', published_at = {CLOCK}
             WHERE id = ANY(%(ids)s) AND status = 'delayed' RETURNING id""",
         {"ids": list(ids), "now": now},
+    )
+
+
+def defer(
+    job_id: str,
+    *,
+    attempt: int,
+    hold: Hold = Hold.NOTHING,
+    until: datetime | None = None,
+    now: datetime | None = None,
+) -> bool:
+    """waiting -> delayed: a limit has no room. Held back by `hold`, or until a time; nothing is charged."""
+    return bool(
+        _move(
+            f"""UPDATE jobs_job SET status = 'delayed', hold = %(hold)s, published_at = NULL,
+                       available_at = COALESCE(%(until)s, {CLOCK})
+                WHERE id = %(id)s AND status = 'waiting' AND attempt = %(attempt)s - 1 RETURNING id""",
+            {"id": job_id, "attempt": attempt, "hold": str(hold), "until": until, "now": now},
+        )
     )
 
 

@@ -5,12 +5,15 @@ admin means the same. Who, why and until when is kept with the policy; since whe
 noted by `syncing`, which learns of every pause, whoever made it.
 """
 
+import logging
 from datetime import datetime
 
-from django.db import transaction
+from django.db import connection, transaction
 from django_celery_beat.models import PeriodicTask
 
 from jobs.models import Schedule
+
+logger = logging.getLogger(__name__)
 
 
 def pause(schedule: Schedule, *, note: str = "", actor: str = "", until: datetime | None = None) -> bool:
@@ -24,6 +27,34 @@ def pause(schedule: Schedule, *, note: str = "", actor: str = "", until: datetim
 def resume(schedule: Schedule) -> bool:
     """Let `schedule` fire again from now on; return False if it was not paused."""
     return bool(PeriodicTask.objects.filter(pk=schedule.pk, enabled=False).update(enabled=True))
+
+
+def pause_failing() -> list[str]:
+    """Pause the schedules whose last jobs failed, as many in a row as they allow; return their names.
+
+    Cancelled and skipped jobs neither count nor break the row (SEMANTICS 19).
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_FAILING)
+        found = cursor.fetchall()
+    for pk, name, limit in found:
+        note = f"Paused by the system after {limit} failed jobs in a row."
+        if pause(Schedule.objects.get(pk=pk), note=note, actor="system"):
+            logger.error("schedule %s: %s", name, note)
+    return [name for _, name, _ in found]
+
+
+_FAILING = """
+    SELECT s.periodic_task_id, t.name, s.pause_after_failures
+    FROM jobs_schedule AS s
+    JOIN django_celery_beat_periodictask AS t ON t.id = s.periodic_task_id AND t.enabled
+    WHERE s.pause_after_failures > 0
+      AND (SELECT count(*) = s.pause_after_failures AND bool_and(last.status = 'failed')
+           FROM (SELECT status FROM jobs_job
+                 WHERE schedule_id = s.periodic_task_id AND status IN ('completed', 'failed')
+                   AND finished_at > COALESCE(s.resumed_at, s.created_at)
+                 ORDER BY created_at DESC LIMIT s.pause_after_failures) AS last)
+"""
 
 
 def resume_due(now: datetime) -> int:

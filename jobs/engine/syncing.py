@@ -12,18 +12,14 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from django.db import connection, transaction
 
-from jobs.engine import claiming, lifecycle
+from jobs.engine import claiming
 from jobs.engine.compiling import CompileError, Timing, compile_schedule, read_timing
-from jobs.engine.enqueueing import new_id
-from jobs.engine.lifecycle import NewJob
 from jobs.models import Schedule
 from jobs.rules.planning import plan
-from jobs.rules.states import Reason, Status, Trigger
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +37,7 @@ def sync_stale(now: datetime, *, limit: int = 500) -> int:
                 "periodic_task__interval",
                 "periodic_task__clocked",
                 "periodic_task__solar",
+                "calendar",
             )
             .order_by("edited_at")[:limit]
         )
@@ -66,16 +63,18 @@ def _sync(schedule: Schedule, edited_at: datetime) -> None:
     timing = read_timing(json.dumps(compiled.spec))
     schedule.decided_through = _cursor(schedule, timing, edited_at, first=first)
     if schedule.periodic_task.enabled:
-        schedule.paused_at, schedule.paused_until, schedule.paused_by, schedule.pause_note = (
-            None,
-            None,
-            "",
-            "",
-        )
+        _clear_pause(schedule, edited_at)
         _store(schedule, next_run_at=_next(schedule, timing))
     else:
         schedule.paused_at = schedule.paused_at or edited_at
         _store(schedule)
+
+
+def _clear_pause(schedule: Schedule, at: datetime) -> None:
+    if schedule.paused_at is not None:
+        schedule.resumed_at = at
+    schedule.paused_at = schedule.paused_until = None
+    schedule.paused_by = schedule.pause_note = ""
 
 
 def _cursor(schedule: Schedule, timing: Timing, edited_at: datetime, *, first: bool) -> datetime:
@@ -91,7 +90,12 @@ def _cursor(schedule: Schedule, timing: Timing, edited_at: datetime, *, first: b
 
 
 def _next(schedule: Schedule, timing: Timing) -> datetime | None:
-    """Return when something has to be decided next: nothing is decided here."""
+    """Return when something has to be decided next: nothing is decided here.
+
+    A schedule that only another one's end starts has no times of its own.
+    """
+    if schedule.after_id and schedule.after_mode == schedule.AfterMode.TRIGGER:
+        return None
     through = schedule.decided_through
     return plan(
         str(schedule.pk),
@@ -114,63 +118,34 @@ def _store(schedule: Schedule, *, problem: str = "", next_run_at: datetime | Non
         paused_until=schedule.paused_until,
         paused_by=schedule.paused_by,
         pause_note=schedule.pause_note,
+        resumed_at=schedule.resumed_at,
         version=schedule.version + 1,
         stale=False,
     )
 
 
 def settle_old(schedule: Schedule, until: datetime) -> None:
-    """Decide what the compilation before this edit still owes up to `until`."""
+    """Decide what the compilation before this edit still owes up to `until`.
+
+    For a schedule that was paused this is one ledger row for the times that passed (SEMANTICS 18).
+    """
+    paused = schedule.paused_at is not None
     if schedule.spec is None or schedule.problem:
         return
-    if schedule.paused_at:
-        _record_paused(schedule, until)
-    elif schedule.next_run_at and schedule.next_run_at <= until:
-        due = claiming.Due(
-            schedule.pk,
-            json.dumps(schedule.spec),
-            schedule.template,
-            schedule.decided_through,
-            schedule.runs,
-            schedule.version,
-        )
-        claiming.decide([due], until)
-        schedule.refresh_from_db(fields=["decided_through", "runs"])
-        # A one-shot that fired just now may have been disabled by that.
-        schedule.periodic_task.refresh_from_db(fields=["enabled"])
-
-
-def _record_paused(schedule: Schedule, until: datetime) -> None:
-    """Write the one ledger row for the times that passed while the schedule was paused (SEMANTICS 18)."""
-    timing = read_timing(json.dumps(schedule.spec))
-    policy = replace(timing.policy, catch_up="none", jitter=timedelta(0))
-    passed = plan(
-        str(schedule.pk), timing.spec, policy, cursor=schedule.decided_through, now=until, runs=schedule.runs
+    if not paused and (schedule.next_run_at is None or schedule.next_run_at > until):
+        return
+    due = claiming.Due(
+        schedule.pk,
+        json.dumps(schedule.spec),
+        schedule.template,
+        schedule.decided_through,
+        schedule.runs,
+        schedule.version,
     )
-    times = [(skip.first, skip.last, skip.count) for skip in passed.skipped]
-    times += [(firing.scheduled_for, firing.scheduled_for, 1) for firing in passed.fire]
-    if times:
-        first, last, count = min(t[0] for t in times), max(t[1] for t in times), sum(t[2] for t in times)
-        lifecycle.birth(
-            [
-                NewJob(
-                    id=new_id(),
-                    task=schedule.template["task"],
-                    queue=schedule.template["queue"],
-                    trigger=Trigger.SCHEDULE,
-                    status=Status.SKIPPED,
-                    reason=Reason.PAUSED,
-                    schedule_id=schedule.pk,
-                    schedule_name=schedule.template["name"],
-                    policy_version=schedule.version,
-                    scheduled_for=first,
-                    available_at=first,
-                    skipped_count=count if count > 1 else None,
-                    skipped_through=last if count > 1 else None,
-                )
-            ]
-        )
-    schedule.decided_through = until
+    claiming.decide([due], until, paused=paused)
+    schedule.refresh_from_db(fields=["decided_through", "runs"])
+    # A one-shot that fired just now may have been disabled by that.
+    schedule.periodic_task.refresh_from_db(fields=["enabled"])
 
 
 def adopt_unseen() -> int:

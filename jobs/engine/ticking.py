@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from jobs.conf import conf
-from jobs.engine import claiming, dispatching, pausing, pruning, recovering, syncing
+from jobs.engine import claiming, depending, dispatching, limiting, pausing, pruning, recovering, syncing
 from jobs.models import Schedule
 
 HOUSEKEEPING = timedelta(seconds=60)
@@ -25,6 +25,7 @@ class Turn:
     synced: int = 0
     claimed: int = 0
     promoted: int = 0
+    triggered: int = 0
     rescued: int = 0
     republished: int = 0
     pruned: int = 0
@@ -46,7 +47,9 @@ class Ticker:
         turn.synced = _until_done(lambda: syncing.sync_stale(now), 500)
         turn.claimed = _until_done(lambda: claiming.claim_due(now), claiming.BATCH)
         turn.promoted = _until_done(lambda: dispatching.promote_due(now), 500)
-        turn.promoted += dispatching.release_held(now)
+        turn.promoted += dispatching.release_held(now) + limiting.release(now)
+        turn.triggered = depending.trigger_due(now) + depending.open_gates(now)
+        pausing.pause_failing()
         if self._is_time("rescue", now, conf().sweep) and self._trusts_heartbeats(now):
             turn.rescued = recovering.rescue(now)
         if self._is_time("reconcile", now, conf().reconcile):

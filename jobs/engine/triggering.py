@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import uuid
-from datetime import timedelta
 
 from jobs.engine import enqueueing
-from jobs.engine.compiling import compile_schedule
-from jobs.engine.lifecycle import NewJob
+from jobs.engine.clock import database_now
+from jobs.engine.compiling import Timing, compile_schedule, read_timing
+from jobs.engine.payload import document
+from jobs.engine.templates import job_from
 from jobs.models import Job, Schedule
-from jobs.rules.limits import limits
-from jobs.rules.states import LIVE, Status, Trigger
+from jobs.rules import blackouts
+from jobs.rules.states import LIVE, Trigger
+from jobs.rules.timing import zone_name
 
 
-class OverlappingError(Exception):
+class RefusedError(Exception):
+    """A run that may not be: the message says why in one sentence."""
+
+
+class OverlappingError(RefusedError):
     """A run was asked for only if nothing of the schedule is running, and something is."""
 
 
@@ -24,35 +30,31 @@ def run_now(schedule: Schedule, *, overlap: str = "allow_all") -> str:
     limits), takes no nominal slot and moves nothing. `overlap` is its own: by default it runs beside
     others; `skip` raises `OverlappingError` when one is running.
 
-    Raises `compiling.CompileError` when the schedule makes no sense.
+    Raises `RefusedError` inside an enforced blackout, and `compiling.CompileError` when the schedule makes
+    no sense.
     """
-    template = schedule.template
+    spec, template = schedule.spec, schedule.template
     if schedule.stale or template is None:
-        template = compile_schedule(schedule).template
+        compiled = compile_schedule(schedule)
+        spec, template = compiled.spec, compiled.template
+    now = database_now()
+    timing = read_timing(document(spec))
+    _check_blackouts(timing, now, template["name"])
     if overlap == "skip" and Job.objects.filter(schedule_id=schedule.pk, status__in=LIVE).exists():
         raise OverlappingError(f"{template['name']} is running already.")
-    now = enqueueing.database_now()
-    hard, soft = limits(template["timeout"])
-    job = NewJob(
-        id=enqueueing.new_id(),
-        task=template["task"],
-        queue=template["queue"],
-        trigger=Trigger.MANUAL,
-        status=Status.WAITING,
-        available_at=now,
+    job = job_from(
+        template,
         schedule_id=schedule.pk,
-        schedule_name=template["name"],
-        policy_version=schedule.version,
+        version=schedule.version,
+        trigger=Trigger.MANUAL,
+        available_at=now,
         nonce=str(uuid.uuid4()),
-        args=template["args"],
-        kwargs=template["kwargs"],
-        headers=template["headers"],
-        priority=template["priority"],
-        deadline_at=now + timedelta(seconds=template["deadline"]) if template["deadline"] else None,
-        max_attempts=template["max_attempts"],
-        backoff=template["backoff"],
-        time_limit=hard,
-        soft_time_limit=soft,
     )
     enqueueing.enqueue([job])
     return job.id
+
+
+def _check_blackouts(timing: Timing, now: object, name: str) -> None:
+    windows = timing.policy.blackouts
+    if blackouts.blocks_manual_run(windows, now, zone_name(timing.spec)):  # type: ignore[arg-type]
+        raise RefusedError(f"{name} is in a blackout that is enforced for manual runs as well.")

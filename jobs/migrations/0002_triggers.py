@@ -15,7 +15,8 @@ TASK_COLUMNS = (
 POLICY_COLUMNS = (
     "overlap catch_up catchup_window max_catchup jitter day_match month_end dst_gap dst_fold "
     "cron_day_of_month cron_day_of_week max_runs deadline on_complete max_attempts backoff_base "
-    "backoff_factor backoff_cap timeout"
+    "backoff_factor backoff_cap timeout calendar_id roll group concurrency_key after_id after_mode after_on "
+    "after_within"
 ).split()
 TIMINGS = {
     "crontab": "minute hour day_of_week day_of_month month_of_year timezone".split(),
@@ -26,7 +27,7 @@ TIMINGS = {
 
 
 def differs(columns: list[str]) -> str:
-    old, new = (", ".join(f"{side}.{name}" for name in columns) for side in ("OLD", "NEW"))
+    old, new = (", ".join(f'{side}."{name}"' for name in columns) for side in ("OLD", "NEW"))
     return f"ROW({old}) IS DISTINCT FROM ROW({new})"
 
 
@@ -49,6 +50,8 @@ END $$;
 
 CREATE FUNCTION jobs_task_deleted() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    UPDATE jobs_schedule SET after_id = NULL WHERE after_id = OLD.id;
+    DELETE FROM jobs_blackout WHERE schedule_id = OLD.id;
     DELETE FROM jobs_schedule WHERE periodic_task_id = OLD.id;
     RETURN OLD;
 END $$;
@@ -88,6 +91,38 @@ CREATE TRIGGER jobs_{kind}_updated AFTER UPDATE ON django_celery_beat_{kind}sche
 """
 
 
+CALENDAR_COLUMNS = "name tz exclude_dates include_dates exclude_windows include_windows".split()
+
+# A blackout may apply to one schedule, a group, a queue or all; those it applied to before an edit, and
+# those it applies to after it, are both compiled again.
+CALENDARS = f"""
+CREATE FUNCTION jobs_calendar_updated() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE jobs_schedule SET stale = true, edited_at = clock_timestamp() WHERE calendar_id = NEW.id;
+    {NOTIFY}
+    RETURN NULL;
+END $$;
+CREATE TRIGGER jobs_calendar_updated AFTER UPDATE ON jobs_calendar
+    FOR EACH ROW WHEN ({differs(CALENDAR_COLUMNS)}) EXECUTE FUNCTION jobs_calendar_updated();
+
+CREATE FUNCTION jobs_mark_blacked_out(blackout jobs_blackout) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE jobs_schedule SET stale = true, edited_at = clock_timestamp()
+    WHERE (blackout.schedule_id IS NULL OR periodic_task_id = blackout.schedule_id)
+      AND (blackout."group" = '' OR "group" = blackout."group")
+      AND (blackout.queue = '' OR template IS NULL OR template ->> 'queue' = blackout.queue);
+    {NOTIFY}
+END $$;
+CREATE FUNCTION jobs_blackout_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP <> 'INSERT' THEN PERFORM jobs_mark_blacked_out(OLD); END IF;
+    IF TG_OP <> 'DELETE' THEN PERFORM jobs_mark_blacked_out(NEW); END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER jobs_blackout_changed AFTER INSERT OR UPDATE OR DELETE ON jobs_blackout
+    FOR EACH ROW EXECUTE FUNCTION jobs_blackout_changed();
+"""
+
 # Schedules that exist when Jadwal is installed: intervals go on in the rhythm they have.
 EXISTING = f"""
 INSERT INTO jobs_schedule (periodic_task_id, anchor)
@@ -117,6 +152,11 @@ UNDO = "\n".join(
             f"DROP FUNCTION IF EXISTS jobs_{kind}_updated();"
             for kind in TIMINGS
         ),
+        "DROP TRIGGER IF EXISTS jobs_calendar_updated ON jobs_calendar;",
+        "DROP TRIGGER IF EXISTS jobs_blackout_changed ON jobs_blackout;",
+        "DROP FUNCTION IF EXISTS jobs_calendar_updated();",
+        "DROP FUNCTION IF EXISTS jobs_blackout_changed();",
+        "DROP FUNCTION IF EXISTS jobs_mark_blacked_out(jobs_blackout);",
         "DROP FUNCTION IF EXISTS jobs_task_inserted();",
         "DROP FUNCTION IF EXISTS jobs_task_updated();",
         "DROP FUNCTION IF EXISTS jobs_task_deleted();",
@@ -133,6 +173,7 @@ class Migration(migrations.Migration):
             FUNCTIONS
             + TRIGGERS
             + "".join(timing_sql(kind, columns) for kind, columns in TIMINGS.items())
+            + CALENDARS
             + EXISTING
             + STORAGE,
             reverse_sql=UNDO,

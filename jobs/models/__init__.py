@@ -1,7 +1,19 @@
 """What is stored. Querysets choose rows; only `jobs.engine` changes the state of jobs."""
 
+from jobs.models.calendar import Blackout, Calendar
 from jobs.models.job import Attempt, Job, JobLog
+from jobs.models.limit import Limit
 from jobs.models.schedule import Schedule
 from jobs.models.worker import Quarantine, Worker
 
-__all__ = ["Attempt", "Job", "JobLog", "Quarantine", "Schedule", "Worker"]
+__all__ = [
+    "Attempt",
+    "Blackout",
+    "Calendar",
+    "Job",
+    "JobLog",
+    "Limit",
+    "Quarantine",
+    "Schedule",
+    "Worker",
+]

@@ -59,8 +59,8 @@ class Job(models.Model):
     trigger = models.CharField(max_length=10, choices=_choices(Trigger))
     scheduled_for = models.DateTimeField(null=True)
     """The nominal instant in UTC, before jitter and deferral; null where no schedule decided."""
-    nonce = models.CharField(max_length=36, null=True)
-    """Set for manual runs: they never take a nominal slot."""
+    nonce = models.CharField(max_length=200, null=True)
+    """Set for runs that take no nominal slot: manual ones, and those another job's end started."""
     skipped_count = models.PositiveIntegerField(null=True)
     skipped_through = models.DateTimeField(null=True)
     """A row that stands for many missed nominals: `scheduled_for` to `skipped_through`, so many."""
@@ -76,7 +76,7 @@ class Job(models.Model):
     status = models.CharField(max_length=10, choices=_choices(Status))
     reason = models.CharField(max_length=20, choices=_choices(Reason), db_default="", blank=True)
     hold = models.CharField(max_length=12, db_default="", blank=True)
-    """What keeps a delayed job back beside its time: `overlap`, `concurrency` or `rate`; else empty."""
+    """What keeps a delayed job back beside its time: `overlap`, `concurrency`, `upstream`; else empty."""
     available_at = models.DateTimeField(db_default=Now())
     """When it is (or was) due."""
     deadline_at = models.DateTimeField(null=True)
@@ -96,6 +96,8 @@ class Job(models.Model):
     time_limit = models.FloatField(null=True)
     soft_time_limit = models.FloatField(null=True)
     """Limits of one attempt in seconds; null: as the task says."""
+
+    concurrency_key = models.CharField(max_length=200, db_default="", blank=True)
 
     worker = models.ForeignKey(
         "jobs.Worker", null=True, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False
@@ -119,6 +121,11 @@ class Job(models.Model):
                 fields=["schedule", "scheduled_for"],
                 name="jobs_job_occurrence",
                 condition=Q(nonce__isnull=True, schedule__isnull=False, scheduled_for__isnull=False),
+            ),
+            models.UniqueConstraint(
+                fields=["schedule", "nonce"],
+                name="jobs_job_manual",
+                condition=Q(nonce__isnull=False, schedule__isnull=False),
             ),
             models.CheckConstraint(
                 name="jobs_job_status", condition=Q(status__in=sorted(str(s) for s in Status))
@@ -160,6 +167,12 @@ class Job(models.Model):
                 fields=["queue", "available_at"], name="jobs_job_waiting", condition=Q(status=Status.WAITING)
             ),
             models.Index(fields=["worker"], name="jobs_job_active", condition=Q(status=Status.ACTIVE)),
+            models.Index(
+                fields=["queue", "concurrency_key"],
+                name="jobs_job_running",
+                condition=Q(status=Status.ACTIVE),
+            ),
+            models.Index(fields=["nonce"], name="jobs_job_nonce", condition=Q(nonce__isnull=False)),
             models.Index(
                 fields=["expected_end_at"], name="jobs_job_overdue", condition=Q(status=Status.ACTIVE)
             ),

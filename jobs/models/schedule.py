@@ -82,6 +82,27 @@ class Schedule(models.Model):
         SECOND = "second", "Run at the second"
         BOTH = "both", "Run at both"
 
+    class Roll(models.TextChoices):
+        """Where a time on a closed day of the calendar goes (SEMANTICS 13)."""
+
+        SKIP = "skip", "Skip it"
+        NEXT = "next", "The next business day"
+        PREVIOUS = "previous", "The business day before"
+        MODIFIED_NEXT = "modified_next", "The next business day, but within the month"
+
+    class AfterMode(models.TextChoices):
+        """What a dependency does (SEMANTICS 23)."""
+
+        TRIGGER = "trigger", "Starts this schedule"
+        GATE = "gate", "Holds this schedule's own times back"
+
+    class AfterOn(models.TextChoices):
+        """Which end of the upstream job counts."""
+
+        SUCCESS = "success", "Success"
+        FAILURE = "failure", "Failure"
+        ANY = "any", "Any end"
+
     class OnComplete(models.TextChoices):
         """What becomes of a schedule that has fired for the last time (SEMANTICS 9)."""
 
@@ -124,10 +145,32 @@ class Schedule(models.Model):
     backoff_cap = models.DurationField(null=True, blank=True)
     timeout = models.DurationField(null=True, blank=True, help_text="The hard limit of one attempt.")
 
+    calendar = models.ForeignKey(
+        "jobs.Calendar", null=True, blank=True, on_delete=models.PROTECT, related_name="schedules"
+    )
+    roll = models.CharField(max_length=13, choices=Roll, db_default=Roll.SKIP)
+    group = models.CharField(max_length=100, blank=True, db_default="")
+    concurrency_key = models.CharField(max_length=200, blank=True, db_default="")
+    after = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="dependents"
+    )
+    after_mode = models.CharField(max_length=7, choices=AfterMode, db_default=AfterMode.TRIGGER)
+    after_on = models.CharField(max_length=7, choices=AfterOn, db_default=AfterOn.SUCCESS)
+    after_within = models.DurationField(
+        db_default=timedelta(hours=24), help_text="How old the upstream's end may be, or how long to wait."
+    )
+    pause_after_failures = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Pause after so many failed jobs in a row."
+    )
+    manager = models.CharField(
+        max_length=100, blank=True, db_default="", help_text="Who owns this schedule by `schedules apply`."
+    )
+
     note = models.TextField(blank=True, db_default="")
     paused_at = models.DateTimeField(null=True, blank=True, editable=False)
     paused_until = models.DateTimeField(null=True, blank=True)
     paused_by = models.CharField(max_length=150, blank=True, db_default="", editable=False)
+    resumed_at = models.DateTimeField(null=True, blank=True, editable=False)
     pause_note = models.TextField(blank=True, db_default="")
 
     # Derived by the engine from here on.

@@ -35,7 +35,8 @@ BIRTH = frozenset({Status.DELAYED, Status.WAITING, Status.SKIPPED})
 
 TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.DELAYED: frozenset({Status.WAITING, Status.CANCELLED, Status.SKIPPED}),
-    Status.WAITING: frozenset({Status.ACTIVE, Status.CANCELLED, Status.SKIPPED}),
+    # back to delayed: a limit on its queue, schedule or key has no room
+    Status.WAITING: frozenset({Status.ACTIVE, Status.CANCELLED, Status.SKIPPED, Status.DELAYED}),
     Status.ACTIVE: frozenset(
         {Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.DELAYED, Status.WAITING}
     ),
@@ -57,12 +58,23 @@ class Reason(StrEnum):
     BLACKOUT = "blackout"
     EXPIRED = "expired"
     DROPPED = "dropped"
+    UPSTREAM = "upstream"
+    """What it depends on did not come to the wanted end in time."""
     EXHAUSTED = "exhausted"
     PERMANENT = "permanent"
     POISON = "poison"
     REJECTED = "rejected"
     CANCELLED = "cancelled"
     DISCARDED = "discarded"
+
+
+class Hold(StrEnum):
+    """What keeps a delayed job back beside its time."""
+
+    NOTHING = ""
+    OVERLAP = "overlap"
+    CONCURRENCY = "concurrency"
+    UPSTREAM = "upstream"
 
 
 class Trigger(StrEnum):
@@ -73,6 +85,8 @@ class Trigger(StrEnum):
     EVENT = "event"
     MANUAL = "manual"
     BACKFILL = "backfill"
+    DEPENDENCY = "after"
+    """Another job's end."""
     FOREIGN = "foreign"
 
 

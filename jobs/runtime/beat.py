@@ -13,7 +13,7 @@ from celery.beat import Scheduler
 from django.db import DatabaseError, InterfaceError, connection
 from django_celery_beat.schedulers import DatabaseScheduler
 
-from jobs.engine.enqueueing import database_now
+from jobs.engine.clock import database_now
 from jobs.engine.ticking import Ticker
 
 logger = logging.getLogger(__name__)

@@ -76,8 +76,17 @@ def capture() -> None:
     handler = JobLogHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     root = logging.getLogger()
+    _let_info_through(root)
     root.addHandler(handler)
     for name in TASK_LOGGERS:
         logger = logging.getLogger(name)
         if not logger.propagate:
             logger.addHandler(handler)
+
+
+def _let_info_through(root: logging.Logger) -> None:
+    """A worker that shows only warnings still keeps what its tasks log: the limit moves to what shows it."""
+    if root.level > logging.INFO:
+        for shown in root.handlers:
+            shown.setLevel(max(shown.level, root.level))
+        root.setLevel(logging.INFO)

@@ -103,7 +103,7 @@ def _encoded(*values: Any) -> list[Any]:
 
 def _retry_request(head: dict[str, Any], args: Any, kwargs: Any) -> Any:
     from jobs.engine import executing
-    from jobs.engine.enqueueing import database_now
+    from jobs.engine.clock import database_now
 
     stored_args, stored_kwargs = _encoded(args, kwargs)
     return executing.RetryRequest(as_time(head["eta"]) or database_now(), stored_args, stored_kwargs)

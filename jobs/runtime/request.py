@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from billiard.einfo import ExceptionWithTraceback
 from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
 from celery.worker.request import Request, task_ready
-from django.db import close_old_connections, connection
 
 from jobs.engine import executing
 from jobs.engine.dispatching import FENCE_HEADER
 from jobs.engine.lifecycle import Fence
 from jobs.rules.states import Status
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from jobs.runtime.connections import short_connection
 
 logger = logging.getLogger(__name__)
-
-
-@contextmanager
-def _short_connection() -> Iterator[None]:
-    """Use the database in the main process, and leave no open connection to children forked later."""
-    close_old_connections()
-    try:
-        yield
-    finally:
-        connection.close()
 
 
 class DurableRequest(Request):  # type: ignore[misc]
@@ -60,7 +46,7 @@ class DurableRequest(Request):  # type: ignore[misc]
         return None
 
     def _record_loss(self, exc: BaseException) -> Status | None:
-        with _short_connection():
+        with short_connection():
             if isinstance(exc, TimeLimitExceeded):
                 limit = float(exc.args[0]) if exc.args else 0.0
                 status = executing.timed_out(self.fence, limit, self.task.attempts_allowed())
@@ -83,13 +69,13 @@ class DurableRequest(Request):  # type: ignore[misc]
         task_ready(self)
         self.send_event("task-cancelled")
         self._already_cancelled = True
-        with _short_connection():
+        with short_connection():
             if executing.interrupted(self.fence):
                 logger.warning("job %s was interrupted by the shutdown and is waiting again", self.id)
 
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
         """Somebody cancelled it: the row first, then what Celery does."""
-        with _short_connection():
+        with short_connection():
             counted = executing.cancelled(self.fence, f"Cancelled: {reason}.")
             if counted:
                 super()._announce_revoked(reason, terminated, signum, expired)

@@ -13,13 +13,16 @@ from celery import bootsteps
 from celery.apps.worker import Worker as CeleryWorker
 from celery.apps.worker import _shutdown_handler, on_cold_shutdown
 from celery.platforms import EX_OK
-from celery.signals import worker_process_init
+from celery.signals import task_unknown, worker_process_init
 from celery.worker import state as worker_state
 from django.db import connection
 
 from jobs.conf import conf
-from jobs.engine import attending
-from jobs.runtime import identity, logs
+from jobs.engine import attending, executing, quarantining
+from jobs.engine.dispatching import FENCE_HEADER
+from jobs.engine.lifecycle import Fence
+from jobs.runtime import identity, logs, transport
+from jobs.runtime.connections import short_connection
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +30,8 @@ logger = logging.getLogger(__name__)
 def install(app: Any) -> None:
     """Make this process a worker of the platform. Called once, before the pool is forked."""
     identity.new_worker_id()
+    transport.guard()
+    task_unknown.connect(_on_unknown_task, weak=False)
     app.steps["worker"].add(Heart)
     worker_process_init.connect(_on_child_start, weak=False)
 
@@ -35,6 +40,18 @@ def _on_child_start(**_: Any) -> None:
     # Whatever connection the main process had open belongs to it: a child makes its own.
     connection.close()
     logs.capture()
+
+
+def _on_unknown_task(message: Any = None, name: str = "", id: str = "", **_: Any) -> None:
+    """A task that this worker does not have: a permanent error of a job, or a message of nobody's."""
+    attempt = (message.headers or {}).get(FENCE_HEADER)
+    queue = str((message.delivery_info or {}).get("routing_key") or "")
+    with short_connection():
+        if isinstance(attempt, int):
+            executing.fail_unknown(Fence(id, attempt), task=name, queue=queue, worker_id=identity.worker_id())
+        else:
+            body = message.body if isinstance(message.body, bytes) else str(message.body).encode()
+            quarantining.quarantine(body, queue, f"there is no task named {name!r} here")
 
 
 class Heart(bootsteps.StartStopStep):  # type: ignore[misc]

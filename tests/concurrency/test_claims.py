@@ -11,7 +11,7 @@ import pytest
 from django.db import connection, transaction
 
 from jobs.engine import claiming, dispatching, executing, lifecycle, recovering
-from jobs.engine.enqueueing import database_now
+from jobs.engine.clock import database_now
 from jobs.engine.lifecycle import Fence
 from jobs.models import Job, Schedule
 from jobs.rules.states import Outcome

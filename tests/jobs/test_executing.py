@@ -16,7 +16,7 @@ from celery.result import AsyncResult
 from django_celery_results.models import TaskResult
 
 from jobs.engine import attending, dispatching, lifecycle
-from jobs.engine.enqueueing import database_now
+from jobs.engine.clock import database_now
 from jobs.models import Job, JobLog
 from jobs.runtime import identity, logs
 from jobs.runtime.trace import run_job

@@ -12,7 +12,7 @@ from django.db import IntegrityError, transaction
 from jobs.engine import lifecycle
 from jobs.engine.lifecycle import Fence
 from jobs.models import Attempt, Job
-from jobs.rules.states import BIRTH, TERMINAL, TRANSITIONS, Outcome, Reason, Status
+from jobs.rules.states import BIRTH, TERMINAL, TRANSITIONS, Hold, Outcome, Reason, Status
 from tests.jobs.builders import NOON, begin, job, worker
 
 pytestmark = pytest.mark.django_db
@@ -42,6 +42,10 @@ MOVES: dict[str, tuple[Status, Move]] = {
     "interrupt": (Status.WAITING, lambda j, f: lifecycle.interrupt(f)),
     "cancel_active": (Status.CANCELLED, lambda j, f: lifecycle.cancel_active(f)),
     "cancel_pending": (Status.CANCELLED, lambda j, f: lifecycle.cancel_pending([j.id])),
+    "defer": (
+        Status.DELAYED,
+        lambda j, f: lifecycle.defer(j.id, attempt=j.attempt + 1, hold=Hold.CONCURRENCY),
+    ),
     "skip": (Status.SKIPPED, lambda j, f: lifecycle.skip([j.id], Reason.EXPIRED)),
     "replay": (Status.WAITING, lambda j, f: lifecycle.replay([j.id])),
     "discard": (Status.CANCELLED, lambda j, f: lifecycle.discard([j.id])),

@@ -11,7 +11,7 @@ from django_celery_results.models import TaskResult
 
 from jobs.conf import conf
 from jobs.engine import attending, lifecycle, pruning, recovering
-from jobs.engine.enqueueing import database_now
+from jobs.engine.clock import database_now
 from jobs.engine.ticking import Ticker
 from jobs.models import Attempt, Job, JobLog, Worker
 from jobs.rules.states import Outcome, Reason, Status

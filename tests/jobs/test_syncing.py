@@ -9,7 +9,7 @@ from django.db import connection
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from jobs.engine import claiming, pausing, syncing
-from jobs.engine.enqueueing import database_now
+from jobs.engine.clock import database_now
 from jobs.models import Job, Schedule
 from tests.jobs.builders import NOON, cron, every, minutes, once, seconds
 

@@ -54,7 +54,7 @@ class MailServer:
         answer = script.pop(0) if script else ACCEPT
         return str(answer(server)) if callable(answer) else str(answer)
 
-    async def handle_MAIL(  # noqa: N802
+    async def handle_MAIL(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         answer = self._answer(self.on_mail, server)
@@ -62,7 +62,7 @@ class MailServer:
             envelope.mail_from = address
         return answer
 
-    async def handle_RCPT(  # noqa: N802
+    async def handle_RCPT(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         answer = self._answer(self.on_rcpt.get(address, []), server)
@@ -70,14 +70,14 @@ class MailServer:
             envelope.rcpt_tos.append(address)
         return answer
 
-    async def handle_EHLO(  # noqa: N802
+    async def handle_EHLO(
         self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
     ) -> list[str]:
         session.host_name = hostname
         self.connections += 1
         return responses
 
-    async def handle_DATA(  # noqa: N802
+    async def handle_DATA(
         self, server: SMTP, session: Session, envelope: Envelope
     ) -> str:
         assert isinstance(envelope.content, bytes)

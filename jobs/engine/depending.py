@@ -1,0 +1,113 @@
+"""Schedules that run after others: as a trigger, and as a gate (SEMANTICS 23).
+
+Both are decided by a beat from what is stored, so that no end of a job is overlooked, however it came: a
+completed task, a poison job, an expired one. A trigger is idempotent by its nonce, `after:<upstream job>`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db import connection, transaction
+
+from jobs.engine import dispatching, lifecycle
+from jobs.engine.payload import decode
+from jobs.engine.templates import job_from
+from jobs.models import Job, Schedule
+from jobs.rules import dependencies
+from jobs.rules.states import Hold, Reason, Status, Trigger
+
+_WANTED = """
+    (d.after_on = 'any' OR (d.after_on = 'success' AND up.status = 'completed')
+     OR (d.after_on = 'failure' AND up.status = 'failed'))
+"""
+
+_TRIGGERED = f"""
+    SELECT d.periodic_task_id, d.template::text, d.version, up.id
+    FROM jobs_schedule AS d
+    JOIN django_celery_beat_periodictask AS t ON t.id = d.periodic_task_id AND t.enabled
+    JOIN jobs_job AS up ON up.schedule_id = d.after_id
+    WHERE d.after_id IS NOT NULL AND d.after_mode = 'trigger' AND NOT d.stale AND d.problem = ''
+      AND up.status IN ('completed', 'failed') AND up.finished_at > d.edited_at
+      AND up.finished_at > %(now)s - d.after_within AND up.finished_at <= %(now)s AND {_WANTED}
+      AND NOT EXISTS (SELECT 1 FROM jobs_job AS mine
+                      WHERE mine.schedule_id = d.periodic_task_id AND mine.nonce = 'after:' || up.id)
+    ORDER BY up.finished_at LIMIT %(limit)s
+"""  # noqa: S608  (put together from the constant above)
+
+
+def trigger_due(now: datetime, *, limit: int = 200) -> int:
+    """Make the jobs of schedules whose upstream has come to the wanted end; return how many."""
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(_TRIGGERED, {"now": now, "limit": limit})
+            found = cursor.fetchall()
+        jobs = [
+            job_from(
+                decode(template),
+                schedule_id=pk,
+                version=version,
+                trigger=Trigger.DEPENDENCY,
+                available_at=now,
+                nonce=f"after:{upstream}",
+            )
+            for pk, template, version, upstream in found
+        ]
+        new = lifecycle.birth(jobs, now=now)
+        dispatching.publish_waiting(list(new))
+    return len(new)
+
+
+_GATED = f"""
+    SELECT job.id, job.scheduled_for + d.after_within < %(now)s,
+           EXISTS (SELECT 1 FROM jobs_job AS up
+                   WHERE up.schedule_id = d.after_id AND up.status IN ('completed', 'failed') AND {_WANTED}
+                     AND up.finished_at > job.scheduled_for - d.after_within)
+    FROM jobs_job AS job JOIN jobs_schedule AS d ON d.periodic_task_id = job.schedule_id
+    WHERE job.status = 'delayed' AND job.hold = 'upstream'
+    ORDER BY job.scheduled_for LIMIT %(limit)s
+    FOR UPDATE OF job SKIP LOCKED
+"""  # noqa: S608  (as above)
+
+
+def open_gates(now: datetime, *, limit: int = 200) -> int:
+    """Let jobs go whose upstream has come to the wanted end, and skip those that waited too long.
+
+    The end counts when it is no older than `after_within` before the nominal; the job waits as long after
+    it. Returns how many were let go.
+    """
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(_GATED, {"now": now, "limit": limit})
+            found = cursor.fetchall()
+        moved = lifecycle.promote([job_id for job_id, _, ready in found if ready], now=now)
+        lifecycle.skip(
+            [job_id for job_id, late, ready in found if late and not ready], Reason.UPSTREAM, now=now
+        )
+        _drop_holds_of_ungated(now)
+        dispatching.publish_waiting(moved)
+    return len(moved)
+
+
+def _drop_holds_of_ungated(now: datetime) -> None:
+    """A gate that was taken away lets what it held go."""
+    held = Job.objects.filter(status=Status.DELAYED, hold=Hold.UPSTREAM)
+    free = list(
+        held.exclude(
+            schedule_id__in=Schedule.objects.filter(after__isnull=False, after_mode="gate").values("pk")
+        ).values_list("id", flat=True)
+    )
+    dispatching.publish_waiting(lifecycle.promote(free, now=now))
+
+
+def check_acyclic(schedule: Schedule) -> None:
+    """Raise `dependencies.DependencyCycle` if `schedule` would come after itself."""
+    edges = {
+        name: [upstream]
+        for name, upstream in Schedule.objects.filter(after__isnull=False)
+        .exclude(pk=schedule.pk)
+        .values_list("periodic_task__name", "after__periodic_task__name")
+    }
+    if schedule.after is not None:
+        edges[str(schedule)] = [str(schedule.after)]
+    dependencies.check(edges)
