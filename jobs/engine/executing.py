@@ -75,6 +75,10 @@ class Execution:
     replacement: Replacement | None = None
     verdict: RetryAt | GiveUp | None = None
     kind: FailureKind = FailureKind.ERROR
+    callbacks: list[Any] = field(default_factory=list)
+    """Links of a task that has returned: signatures that take its result."""
+    chain: list[Any] = field(default_factory=list)
+    """The rest of its chain; the next step is the last."""
     settled: bool = False
     entered: bool = False
 

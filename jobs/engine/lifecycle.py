@@ -209,7 +209,7 @@ _END_ATTEMPT = f"""
             status = %(status)s, reason = %(reason)s, hold = '', error = %(error)s,
             worker_id = NULL, expected_end_at = NULL, cancel_requested_at = NULL,
             available_at = COALESCE(%(available_at)s, job.available_at),
-            published_at = CASE WHEN %(status)s = 'waiting' THEN before.ended_at END,
+            published_at = CASE WHEN %(status)s = 'waiting' THEN before.ended_at ELSE job.published_at END,
             finished_at = CASE WHEN %(terminal)s THEN before.ended_at END,
             errors = errors + %(errors)s, crashes = crashes + %(crashes)s
         FROM (SELECT id AS job_id, started_at AS began, worker_id AS ran_on, {CLOCK} AS ended_at
