@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from jobs.admin.presenting import badge, job_url, relative, schedule_url, span, stamp
 from jobs.admin.workers import LOOK as WORKER_LOOK
-from jobs.engine.enqueueing import database_now
+from jobs.engine.clock import database_now
 from jobs.insight import dashboard as readers
 from jobs.models import Schedule
 from jobs.rules.states import Status

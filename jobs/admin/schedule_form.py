@@ -16,9 +16,9 @@ from jobs.admin import schedule_fields, timing_entry
 from jobs.admin.schedule_fields import DEFAULTS, POLICY_NAMES, PolicyFields, TimingFields, WorkFields
 from jobs.admin.timing_entry import Entry, Solar
 from jobs.engine import editing
+from jobs.engine.clock import database_now
 from jobs.engine.compiling import CompileError, Timing, compile_schedule, read_timing
 from jobs.engine.editing import EditError
-from jobs.engine.enqueueing import database_now
 from jobs.models import Schedule
 from jobs.rules.crontab import CronError, CronSpec, restricts_both_days
 from jobs.rules.planning import Preview, preview

@@ -12,8 +12,8 @@ from django.conf import settings
 
 from jobs.cli.waiting import until
 from jobs.engine import cancelling, editing
+from jobs.engine.clock import database_now
 from jobs.engine.editing import Draft
-from jobs.engine.enqueueing import database_now
 from jobs.insight.queues import workers_on
 from jobs.models import Job, Schedule
 from jobs.rules.states import TERMINAL, Status

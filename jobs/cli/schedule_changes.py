@@ -17,9 +17,9 @@ from jobs.cli.failures import usage
 from jobs.cli.instants import Instant
 from jobs.cli.schedule_flags import ScheduleFlags
 from jobs.engine import editing, triggering
+from jobs.engine.clock import database_now
 from jobs.engine.compiling import CompileError
 from jobs.engine.editing import Draft, EditError
-from jobs.engine.enqueueing import database_now
 from jobs.insight.previewing import timing_of
 from jobs.models import Schedule
 from jobs.rules.crontab import DST_PRESETS, CronSpec, restricts_both_days

@@ -18,7 +18,7 @@ from jobs.admin import paging
 from jobs.admin.fields import read_duration, write_duration
 from jobs.admin.presenting import relative, span
 from jobs.engine import attending, pausing
-from jobs.engine.enqueueing import database_now
+from jobs.engine.clock import database_now
 from jobs.insight import dashboard
 from jobs.models import Job, Quarantine, Schedule, Worker
 from tests.jobs.builders import NOON, begin, cron, every, job, once, worker

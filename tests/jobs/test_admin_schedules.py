@@ -14,7 +14,7 @@ from django.test import Client
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from jobs.engine import syncing
-from jobs.engine.enqueueing import database_now
+from jobs.engine.clock import database_now
 from jobs.models import Schedule
 from tests.jobs import tasks  # noqa: F401  (registers `tests.add`)
 from tests.jobs.builders import cron, once

@@ -12,7 +12,7 @@ from typer import Option
 from jobs.cli.base import NounCommand, verb
 from jobs.cli.instants import parse_instant
 from jobs.cli.output import Document
-from jobs.engine.enqueueing import database_now
+from jobs.engine.clock import database_now
 from jobs.engine.ticking import Ticker, Turn
 from jobs.insight.formats import instant
 

@@ -17,7 +17,7 @@ from jobs.cli.output import moment
 from jobs.cli.selecting import job_with
 from jobs.cli.waiting import ended_job, has_ended, until
 from jobs.engine import cancelling, replaying
-from jobs.engine.enqueueing import database_now
+from jobs.engine.clock import database_now
 from jobs.insight import documents
 from jobs.models import Job, JobLog
 from jobs.rules.states import Status

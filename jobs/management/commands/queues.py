@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jobs.cli import views
 from jobs.cli.base import GroupCommand, verb
-from jobs.engine.enqueueing import database_now
+from jobs.engine.clock import database_now
 from jobs.insight.queues import queue_documents
 
 

@@ -12,7 +12,7 @@ from jobs.cli.base import GroupCommand, verb
 from jobs.cli.durations import parse_duration
 from jobs.cli.failures import UNREACHABLE, Failure
 from jobs.cli.output import Column
-from jobs.engine.enqueueing import database_now
+from jobs.engine.clock import database_now
 from jobs.insight import broker
 from jobs.insight.queues import worker_documents
 

@@ -16,8 +16,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error
 
+from jobs.engine.clock import database_now
 from jobs.engine.dispatching import BROKER_ERRORS
-from jobs.engine.enqueueing import database_now
 from jobs.insight.dashboard import beat_health
 
 BEAT_NODE = "celerybeat@%h"
