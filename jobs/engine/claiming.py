@@ -29,7 +29,7 @@ from jobs.engine import cancelling, dispatching, lifecycle, payload
 from jobs.engine.compiling import Timing, read_timing
 from jobs.engine.dispatching import Message
 from jobs.engine.enqueueing import NEAR
-from jobs.engine.lifecycle import NewJob
+from jobs.engine.records import NewJob
 from jobs.engine.templates import job_from
 from jobs.rules import overlap
 from jobs.rules.planning import Firing, Plan, Skipped, plan

@@ -8,7 +8,7 @@ from typing import Any
 from celery.canvas import maybe_signature
 from django_celery_results.backends.database import DatabaseBackend
 
-from jobs.engine import executing
+from jobs.engine import executing, finishing
 
 
 def error_line(exc: BaseException | Any) -> str:
@@ -46,7 +46,7 @@ class DurableBackend(DatabaseBackend):  # type: ignore[misc]
             self._send_follow_ups(execution, result)
             store()  # after them: the stored result names its children
 
-        executing.complete(execution, follow_up_and_store)
+        finishing.complete(execution, follow_up_and_store)
 
     def _send_follow_ups(self, execution: executing.Execution, result: Any) -> None:
         """Make the jobs of links and of the chain's next step, in the transaction that ends this one."""
@@ -76,7 +76,7 @@ class DurableBackend(DatabaseBackend):  # type: ignore[misc]
         if execution is None or execution.settled:
             store()
         else:
-            executing.fail(execution, error=error_line(exc), traceback=str(traceback or ""), then=store)
+            finishing.fail(execution, error=error_line(exc), traceback=str(traceback or ""), then=store)
 
     def mark_as_retry(
         self,
@@ -92,7 +92,7 @@ class DurableBackend(DatabaseBackend):  # type: ignore[misc]
         execution = executing.current(task_id)
         if execution is None or execution.settled:
             return store()
-        return executing.retry(
+        return finishing.retry(
             execution, error=error_line(exc), traceback=str(traceback or ""), then=lambda: _drop(store())
         )
 

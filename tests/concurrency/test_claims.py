@@ -12,7 +12,7 @@ from django.db import connection, transaction
 
 from jobs.engine import claiming, dispatching, executing, lifecycle, recovering
 from jobs.engine.clock import database_now
-from jobs.engine.lifecycle import Fence
+from jobs.engine.records import Fence
 from jobs.models import Job, Schedule
 from jobs.rules.states import Outcome
 from tests.acceptance.line import database_url

@@ -12,7 +12,7 @@ from django_celery_beat.models import ClockedSchedule, CrontabSchedule, Interval
 from jobs.engine import attending, executing, lifecycle, syncing
 from jobs.engine.enqueueing import new_id
 from jobs.engine.executing import Execution
-from jobs.engine.lifecycle import Fence, NewJob
+from jobs.engine.records import Fence, NewJob
 from jobs.models import Job, Schedule
 from jobs.rules.states import Status, Trigger
 

@@ -17,6 +17,7 @@ from django_celery_results.models import TaskResult
 
 from jobs.engine import attending, dispatching, lifecycle
 from jobs.engine.clock import database_now
+from jobs.engine.records import Fence
 from jobs.models import Job, JobLog
 from jobs.runtime import identity, logs
 from jobs.runtime.trace import run_job
@@ -218,7 +219,7 @@ def test_a_late_finish_writes_nothing(redis: redis_client.Redis, monkeypatch) ->
 
     def overtaken(x: float, y: float) -> float:
         job = only_job()
-        assert lifecycle.crash(lifecycle.Fence(job.id, job.attempt), "the lease ended")
+        assert lifecycle.crash(Fence(job.id, job.attempt), "the lease ended")
         return original(x, y)
 
     monkeypatch.setattr(tasks.add, "run", overtaken)
@@ -307,7 +308,7 @@ def test_what_follows_is_made_for_the_winner_only(redis: redis_client.Redis, mon
 
     def overtaken(x: float, y: float) -> float:
         job = Job.objects.get(status="active")
-        assert lifecycle.crash(lifecycle.Fence(job.id, job.attempt), "the lease ended")
+        assert lifecycle.crash(Fence(job.id, job.attempt), "the lease ended")
         return original(x, y)
 
     monkeypatch.setattr(tasks.add, "run", overtaken)
