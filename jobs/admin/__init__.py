@@ -3,6 +3,6 @@
 A thin interface: it reads through `jobs.insight` and the models, and changes things through `jobs.engine`.
 """
 
-from jobs.admin import access, audit, dashboard, jobs, results, schedules, timings, workers
+from jobs.admin import access, audit, calendars, dashboard, jobs, results, schedules, timings, workers
 
-__all__ = ["access", "audit", "dashboard", "jobs", "results", "schedules", "timings", "workers"]
+__all__ = ["access", "audit", "calendars", "dashboard", "jobs", "results", "schedules", "timings", "workers"]

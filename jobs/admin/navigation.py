@@ -125,13 +125,23 @@ SELDOM: list[dict[str, Any]] = [
         "separator": True,
         "collapsible": True,
         "items": [
-            _item(title, icon, f"django_celery_beat_{kind}", f"django_celery_beat.view_{kind}")
-            for title, icon, kind in (
-                ("Crontabs", "calendar_view_week", "crontabschedule"),
-                ("Intervals", "timer", "intervalschedule"),
-                ("One-shots", "event", "clockedschedule"),
-                ("Solar events", "wb_sunny", "solarschedule"),
-            )
+            *(
+                _item(title, icon, f"jobs_{kind}", f"jobs.view_{kind}")
+                for title, icon, kind in (
+                    ("Calendars", "calendar_month", "calendar"),
+                    ("Blackouts", "event_busy", "blackout"),
+                    ("Limits", "speed", "limit"),
+                )
+            ),
+            *(
+                _item(title, icon, f"django_celery_beat_{kind}", f"django_celery_beat.view_{kind}")
+                for title, icon, kind in (
+                    ("Crontabs", "calendar_view_week", "crontabschedule"),
+                    ("Intervals", "timer", "intervalschedule"),
+                    ("One-shots", "event", "clockedschedule"),
+                    ("Solar events", "wb_sunny", "solarschedule"),
+                )
+            ),
         ],
     },
 ]

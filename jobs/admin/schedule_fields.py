@@ -25,12 +25,13 @@ from unfold.widgets import (
 
 from jobs.admin.fields import DurationTextField, JSONTextField, WallTimeField
 from jobs.admin.timing_entry import KINDS, UNITS
-from jobs.models import Schedule, Worker
+from jobs.models import Calendar, Schedule, Worker
 
 POLICY_NAMES = (
     "overlap", "catch_up", "catchup_window", "max_catchup", "jitter", "deadline", "max_runs", "on_complete",
     "max_attempts", "backoff_base", "backoff_factor", "backoff_cap", "timeout", "month_end", "dst_gap",
-    "dst_fold", "note",
+    "dst_fold", "note", "calendar", "roll", "group", "concurrency_key", "after", "after_mode", "after_on",
+    "after_within", "pause_after_failures",
 )  # fmt: skip
 """Policy columns that have a field of the same name. `day_match` and the extended day fields come from
 the crontab text."""
@@ -46,6 +47,12 @@ DEFAULTS: dict[str, Any] = {
     "dst_gap": "next_valid",
     "dst_fold": "first",
     "note": "",
+    "roll": "skip",
+    "group": "",
+    "concurrency_key": "",
+    "after_mode": "trigger",
+    "after_on": "success",
+    "after_within": timedelta(hours=24),
 }
 """What a blank field of a column that is never null means."""
 
@@ -80,6 +87,15 @@ GROUPS = (
         "Attempts",
         "Blank: as the task says.",
         ("timeout", "max_attempts", "backoff_base", "backoff_factor", "backoff_cap"),
+        folded=True,
+    ),
+    Group(
+        "Calendar, dependencies, limits",
+        "Blackouts and limits of queues and keys have pages of their own, under Advanced.",
+        (
+            "calendar", "roll", "after", "after_mode", "after_on", "after_within", "group", "concurrency_key",
+            "pause_after_failures",
+        ),
         folded=True,
     ),
     Group("Notes", "", ("description", "note", "enabled")),
@@ -260,6 +276,41 @@ class PolicyFields(forms.Form):
         help_text="Each wait is so many times the one before.",
     )
     backoff_cap = _duration("No wait is longer.", label="Longest wait", placeholder="1h")
+    calendar = forms.ModelChoiceField(
+        Calendar.objects.order_by("name"),
+        required=False,
+        widget=_SELECT,
+        empty_label="Every day",
+        help_text="The days and hours on which it may run.",
+    )
+    roll = _choice(Schedule.Roll, "Where a time on a closed day goes.", label="On a closed day")
+    after = forms.ModelChoiceField(
+        Schedule.objects.select_related("periodic_task").order_by("periodic_task__name"),
+        required=False,
+        widget=_SELECT,
+        empty_label="Nothing",
+        label="Runs after",
+        help_text="Another schedule that comes first.",
+    )
+    after_mode = _choice(Schedule.AfterMode, "What the other one's end does.", label="Its end")
+    after_on = _choice(Schedule.AfterOn, "Which end counts.", label="Which end")
+    after_within = _duration("How old that end may be, or how long to wait for it.", label="Within")
+    group = forms.CharField(
+        required=False,
+        max_length=100,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="Schedules that share blackouts.",
+    )
+    concurrency_key = forms.CharField(
+        required=False,
+        max_length=200,
+        widget=UnfoldAdminTextInputWidget,
+        label="Concurrency key",
+        help_text="Jobs with the same key share the limit key:….",
+    )
+    pause_after_failures = _integer(
+        "Pause it after so many failed jobs in a row. Blank: never.", label="Pause after failures"
+    )
     note = forms.CharField(
         required=False,
         label="Note",

@@ -18,9 +18,11 @@ from jobs.admin.timing_entry import Entry, Solar
 from jobs.engine import editing
 from jobs.engine.clock import database_now
 from jobs.engine.compiling import CompileError, Timing, compile_schedule, read_timing
+from jobs.engine.depending import check_acyclic
 from jobs.engine.editing import EditError
 from jobs.models import Schedule
 from jobs.rules.crontab import CronError, CronSpec, restricts_both_days
+from jobs.rules.dependencies import DependencyCycle
 from jobs.rules.planning import Preview, preview
 
 FIELD_OF_KIND = {"cron": "cron", "every": "every", "once": "at", "solar": "solar_event"}
@@ -229,6 +231,16 @@ class ScheduleForm(WorkFields, TimingFields, PolicyFields, forms.ModelForm):  # 
     def timing_changed(self) -> bool:
         """Whether anything that chooses the timing row was touched."""
         return bool(TIMING_NAMES & set(self.changed_data))
+
+    def clean_after(self) -> Schedule | None:
+        """Refuse a schedule that would, however indirectly, wait for itself."""
+        after: Schedule | None = self.cleaned_data["after"]
+        if after is not None and self.existing is not None:
+            try:
+                check_acyclic(self.existing, after)
+            except DependencyCycle as exc:
+                raise forms.ValidationError(str(exc)) from exc
+        return after
 
     def _foretell(self, entry: Entry, data: dict[str, Any]) -> None:
         """Compile what was entered, as the engine will, and refuse what never fires."""

@@ -123,7 +123,7 @@ def check_compiles(schedule: Schedule) -> None:
     """Raise `EditError` if this schedule could never fire, or would wait for itself."""
     try:
         compile_schedule(schedule)
-        depending.check_acyclic(schedule)
+        depending.check_acyclic(schedule, schedule.after)
     except (CompileError, DependencyCycle) as exc:
         raise EditError(str(exc)) from exc
 

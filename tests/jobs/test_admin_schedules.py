@@ -15,7 +15,7 @@ from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from jobs.engine import syncing
 from jobs.engine.clock import database_now
-from jobs.models import Schedule
+from jobs.models import Blackout, Calendar, Limit, Schedule
 from tests.jobs import tasks  # noqa: F401  (registers `tests.add`)
 from tests.jobs.builders import cron, once
 
@@ -319,3 +319,56 @@ def test_the_preview_is_asked_by_post_and_by_those_who_may_edit(admin: Client) -
     assert admin.get(f"{LIST}preview/").status_code == 405
     admin.force_login(user_with(VIEW))
     assert admin.post(f"{LIST}preview/", form()).status_code == 403
+
+
+# --- calendars, dependencies, limits ----------------------------------------------------------------
+
+
+def test_a_calendar_and_a_dependency_are_chosen_on_the_page(admin: Client) -> None:
+    first = create(admin, name="extract")
+    holidays = Calendar.objects.create(name="holidays", exclude_dates=["2031-01-01"])
+    second = create(
+        admin, name="load", calendar=holidays.pk, roll="next", after=first.pk, after_mode="gate",
+        after_on="any", after_within="6h", group="night", concurrency_key="warehouse", pause_after_failures="3",
+        starts="2031-01-01T00:00:00",
+    )  # fmt: skip
+    assert (second.calendar, second.roll, second.after, second.after_mode) == (
+        holidays,
+        "next",
+        first,
+        "gate",
+    )
+    assert (second.after_on, second.after_within, second.group) == ("any", timedelta(hours=6), "night")
+    assert (second.concurrency_key, second.pause_after_failures) == ("warehouse", 3)
+    syncing.sync_stale(database_now())
+    second.refresh_from_db()
+    assert second.next_run_at == datetime(2031, 1, 2, 2, tzinfo=UTC), "New Year's day is closed"
+
+
+def test_a_cycle_is_refused_at_its_field(admin: Client) -> None:
+    first = create(admin, name="extract")
+    second = create(admin, name="load", after=first.pk)
+    response = admin.post(url(first), form(name="extract", after=second.pk))
+    assert errors(response)["after"] == [
+        "These schedules would wait for each other for ever: extract after load after extract."
+    ]
+
+
+@pytest.mark.parametrize("model", ["calendar", "blackout", "limit"])
+def test_the_pages_of_what_schedules_share_open(admin: Client, model: str) -> None:
+    Calendar.objects.create(name="c")
+    Blackout.objects.create(name="b", queue="billing")
+    Limit.objects.create(name="queue:billing", max_active=1)
+    assert admin.get(f"/admin/jobs/{model}/").status_code == 200
+    assert admin.get(f"/admin/jobs/{model}/add/").status_code == 200
+
+
+def test_a_calendar_that_excludes_everything_is_refused(admin: Client) -> None:
+    window = [{"days": [1, 2, 3, 4, 5, 6, 7], "start": "00:00", "end": "00:00"}]
+    values = {"name": "never", "exclude_windows": json.dumps(window), "exclude_dates": "[]"}
+    response = admin.post(
+        "/admin/jobs/calendar/add/", {**values, "include_dates": "[]", "include_windows": "[]"}
+    )
+    assert response.status_code == 200
+    assert "excludes every time" in response.content.decode()
+    assert not Calendar.objects.exists()
