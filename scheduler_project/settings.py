@@ -220,7 +220,7 @@ LOGGING: dict[str, Any] = {
 }
 
 # --- The admin: see jobs/admin/ --------------------
-UNFOLD: dict[str, Any] = {"SITE_TITLE": "Jadwal", "SITE_HEADER": "Jadwal", "SITE_SYMBOL": "schedule"}
+from scheduler_project.unfold import UNFOLD  # noqa: E402, F401
 
 # django-auditlog writes who changed what; the state of jobs has its own ledger.
 AUDITLOG_INCLUDE_ALL_MODELS = False

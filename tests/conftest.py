@@ -20,4 +20,3 @@ def redis() -> Iterator[redis_client.Redis]:
     yield client
     client.flushdb()
     client.close()
-

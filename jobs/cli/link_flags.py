@@ -27,21 +27,15 @@ class LinkFlags:
         str | None, Option("--calendar", metavar="NAME", help="Business days and holidays.")
     ] = None
     roll: Annotated[Roll | None, Option("--roll", help="A time on a closed day of the calendar.")] = None
-    group: Annotated[
-        str | None, Option("--group", metavar="NAME", help="What blackouts may be for.")
-    ] = None
+    group: Annotated[str | None, Option("--group", metavar="NAME", help="What blackouts may be for.")] = None
     concurrency_key: Annotated[
         str | None, Option("--concurrency-key", metavar="KEY", help="Shares the limit of this key.")
     ] = None
     max_active: Annotated[
         str | None, Option("--max-active", metavar="N", help="At most so many of its jobs at once.")
     ] = None
-    rate: Annotated[
-        str | None, Option("--rate", metavar="N", help="At most so many starts a second.")
-    ] = None
-    after: Annotated[
-        str | None, Option("--after", metavar="NAME", help="Runs after this schedule.")
-    ] = None
+    rate: Annotated[str | None, Option("--rate", metavar="N", help="At most so many starts a second.")] = None
+    after: Annotated[str | None, Option("--after", metavar="NAME", help="Runs after this schedule.")] = None
     after_on: Annotated[
         Literal["success", "failure", "any"] | None, Option("--after-on", help="Which end of it counts.")
     ] = None
@@ -50,7 +44,8 @@ class LinkFlags:
         Option("--after-mode", help="It starts this one, or holds this one's own times back."),
     ] = None
     after_within: Annotated[
-        str | None, Option("--after-within", metavar="D", help="How old that end may be, or how long to wait.")
+        str | None,
+        Option("--after-within", metavar="D", help="How old that end may be, or how long to wait."),
     ] = None
     pause_after_failures: Annotated[
         str | None, Option("--pause-after-failures", metavar="N", help="So many failed jobs in a row.")

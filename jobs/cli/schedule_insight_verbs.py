@@ -54,7 +54,9 @@ class ScheduleInsightVerbs(GroupCommand):
     def backfill(
         self,
         name: Name,
-        since: Annotated[str | None, Option("--from", metavar="ISO", help="The first time, included.")] = None,
+        since: Annotated[
+            str | None, Option("--from", metavar="ISO", help="The first time, included.")
+        ] = None,
         until: Annotated[str | None, Option("--to", metavar="ISO", help="The last time, included.")] = None,
         reprocess: Annotated[
             Literal["none", "failed", "all"], Option("--reprocess", help="Times that ran already.")
@@ -62,9 +64,7 @@ class ScheduleInsightVerbs(GroupCommand):
         per_minute: Annotated[
             float | None, Option("--per-minute", metavar="N", min=0.001, help="Spread the starts.")
         ] = None,
-        side_by_side: Annotated[
-            bool, Option("--side-by-side", help="Not one after the other.")
-        ] = False,
+        side_by_side: Annotated[bool, Option("--side-by-side", help="Not one after the other.")] = False,
         dry_run: Annotated[bool, Option("--dry-run", help="Show what would run, and stop.")] = False,
         yes: YesFlag = False,
     ) -> None:

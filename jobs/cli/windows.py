@@ -26,7 +26,9 @@ def parse_dates(texts: Sequence[str], flag: str) -> list[str]:
         try:
             start, end = date.fromisoformat(first), date.fromisoformat(last or first)
         except ValueError as error:
-            raise usage(f"{flag} {text!r} is not a date: write 2026-12-25 or 2026-12-24..2026-12-26.") from error
+            raise usage(
+                f"{flag} {text!r} is not a date: write 2026-12-25 or 2026-12-24..2026-12-26."
+            ) from error
         days = (end - start).days
         if not 0 <= days < MOST_DATES:
             raise usage(f"{flag} {text!r} is no range of dates: the first comes first.")
@@ -45,7 +47,7 @@ def _window(text: str, flag: str) -> dict[str, Any]:
     days = _days(words[: hours.start()] if hours else words)
     if days is None or (hours and words[hours.end() :].strip()):
         raise usage(
-            f"{flag} {text!r} is not understood: write \"mon-fri 09:00-17:00\", \"sat,sun\" or \"22:00-06:00\"."
+            f'{flag} {text!r} is not understood: write "mon-fri 09:00-17:00", "sat,sun" or "22:00-06:00".'
         )
     try:
         start, end = (_time(one) for one in hours.groups()) if hours else ("00:00", "00:00")

@@ -29,7 +29,7 @@ from jobs.engine import cancelling, dispatching, lifecycle, payload
 from jobs.engine.compiling import Timing, read_timing
 from jobs.engine.dispatching import Message
 from jobs.engine.enqueueing import NEAR
-from jobs.engine.lifecycle import NewJob
+from jobs.engine.records import NewJob
 from jobs.engine.templates import job_from
 from jobs.rules import overlap
 from jobs.rules.planning import Firing, Plan, Skipped, plan
@@ -62,11 +62,15 @@ class Due:
 
 
 # The CTE keeps the planner from running the join before the lock: LIMIT under SKIP LOCKED wants it.
+# The task row is locked with the policy, because its counters are written below: an edit holds the task and
+# wants the policy, and neither must wait for the other. A row that anybody holds is left for the next turn.
 _CLAIM = """
     WITH due AS MATERIALIZED (
-        SELECT periodic_task_id FROM jobs_schedule
-        WHERE NOT stale AND next_run_at <= %s
-        ORDER BY next_run_at LIMIT %s FOR UPDATE SKIP LOCKED
+        SELECT s.periodic_task_id
+        FROM jobs_schedule AS s JOIN django_celery_beat_periodictask AS t ON t.id = s.periodic_task_id
+        WHERE NOT s.stale AND s.next_run_at <= %s
+        ORDER BY s.next_run_at LIMIT %s
+        FOR UPDATE OF s SKIP LOCKED FOR NO KEY UPDATE OF t SKIP LOCKED
     )
     SELECT s.periodic_task_id, s.spec::text, s.template::text, s.decided_through, s.runs, s.version
     FROM jobs_schedule AS s JOIN due USING (periodic_task_id)

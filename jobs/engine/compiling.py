@@ -92,7 +92,9 @@ def compile_schedule(schedule: Schedule) -> Compiled:
 def blackouts_of(schedule: Schedule) -> QuerySet[Blackout]:
     """Return the blackouts that apply to a schedule: its own, its group's, its queue's, and the general ones."""
     row = schedule.periodic_task
-    mine = Q(schedule=schedule) | Q(schedule=None, group="", queue="")
+    mine = Q(schedule=None, group="", queue="")
+    if schedule.pk is not None:  # a form compiles what it is about to save
+        mine |= Q(schedule_id=schedule.pk)
     mine |= Q(schedule=None, queue=queue_for(row.task, row.queue))
     if schedule.group:
         mine |= Q(schedule=None, group=schedule.group)

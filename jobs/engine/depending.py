@@ -100,14 +100,14 @@ def _drop_holds_of_ungated(now: datetime) -> None:
     dispatching.publish_waiting(lifecycle.promote(free, now=now))
 
 
-def check_acyclic(schedule: Schedule) -> None:
-    """Raise `dependencies.DependencyCycle` if `schedule` would come after itself."""
+def check_acyclic(schedule: Schedule, after: Schedule | None) -> None:
+    """Raise `dependencies.DependencyCycle` if `schedule`, run after `after`, would come after itself."""
     edges = {
         name: [upstream]
         for name, upstream in Schedule.objects.filter(after__isnull=False)
         .exclude(pk=schedule.pk)
         .values_list("periodic_task__name", "after__periodic_task__name")
     }
-    if schedule.after is not None:
-        edges[str(schedule)] = [str(schedule.after)]
+    if after is not None:
+        edges[str(schedule)] = [str(after)]
     dependencies.check(edges)

@@ -20,7 +20,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from jobs.engine import lifecycle
-from jobs.engine.lifecycle import NewJob
+from jobs.engine.records import NewJob
 from jobs.models import Job
 from jobs.rules.redaction import summary
 from jobs.rules.states import Status

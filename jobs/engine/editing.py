@@ -139,7 +139,7 @@ def check_compiles(schedule: Schedule) -> None:
     """Raise `EditError` if this schedule could never fire, or would wait for itself."""
     try:
         compile_schedule(schedule)
-        depending.check_acyclic(schedule)
+        depending.check_acyclic(schedule, schedule.after)
     except (CompileError, DependencyCycle) as exc:
         raise EditError(str(exc)) from exc
 
@@ -289,7 +289,9 @@ def interval_row(every: timedelta) -> IntervalSchedule:
         if micros % unit == 0:
             values = {"every": micros // unit, "period": period}
             if micros // unit > MOST_PERIODS:
-                raise EditError(f"An interval of {every.total_seconds():g} s cannot be kept to the microsecond.")
+                raise EditError(
+                    f"An interval of {every.total_seconds():g} s cannot be kept to the microsecond."
+                )
             return IntervalSchedule.objects.filter(**values).first() or IntervalSchedule.objects.create(
                 **values
             )

@@ -15,7 +15,7 @@ from uuid_utils import uuid7
 from jobs.engine import dispatching, lifecycle, payload
 from jobs.engine.clock import database_now
 from jobs.engine.dispatching import Message
-from jobs.engine.lifecycle import NewJob
+from jobs.engine.records import NewJob
 from jobs.rules.states import Status, Trigger
 
 NEAR = timedelta(milliseconds=50)

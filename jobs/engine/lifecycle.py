@@ -10,7 +10,6 @@ The moves are those of `rules.states.TRANSITIONS`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -18,85 +17,13 @@ from uuid import UUID
 from django.db import connection
 
 from jobs.engine import payload
-from jobs.models import Job
-from jobs.rules.states import Hold, Outcome, Reason, Status, Trigger
+from jobs.engine.records import Fence, NewJob, Started
+from jobs.rules.states import Hold, Outcome, Reason, Status
 
 CLOCK = "COALESCE(%(now)s::timestamptz, clock_timestamp())"
 """The database's clock, which alone decides; a test may hand in another instant as `now`."""
 
 ERROR_LINE_LENGTH = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Fence:
-    """Which attempt of which job a writer speaks for."""
-
-    job_id: str
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewJob:
-    """A job to be born. Durations are in seconds, times are aware datetimes."""
-
-    id: str
-    task: str
-    queue: str
-    trigger: Trigger
-    status: Status
-    available_at: datetime
-    args: list[Any] = field(default_factory=list)
-    kwargs: dict[str, Any] = field(default_factory=dict)
-    headers: dict[str, Any] = field(default_factory=dict)
-    priority: int | None = None
-    schedule_id: int | None = None
-    schedule_name: str = ""
-    policy_version: int = 0
-    scheduled_for: datetime | None = None
-    nonce: str | None = None
-    skipped_count: int | None = None
-    skipped_through: datetime | None = None
-    reason: str = ""
-    hold: str = ""
-    deadline_at: datetime | None = None
-    max_attempts: int | None = None
-    backoff: dict[str, float] | None = None
-    time_limit: float | None = None
-    soft_time_limit: float | None = None
-    concurrency_key: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """What the winner of a start gets: everything the row says about the work."""
-
-    job_id: str
-    attempt: int
-    task: str
-    queue: str
-    args: list[Any]
-    kwargs: dict[str, Any]
-    headers: dict[str, Any]
-    errors: int
-    crashes: int
-    max_attempts: int | None
-    backoff: dict[str, float] | None
-    schedule_id: int | None
-    schedule_name: str
-    scheduled_for: datetime | None
-    trigger: str
-    started_at: datetime | None
-
-    @classmethod
-    def of(cls, job: Job) -> Started:
-        """Return what a running job's row says about its attempt."""
-        columns = {name: getattr(job, name) for name in cls.__dataclass_fields__ if name != "job_id"}
-        return cls(job_id=job.id, **columns)
-
-    @property
-    def fence(self) -> Fence:
-        """The fence of this attempt."""
-        return Fence(self.job_id, self.attempt)
 
 
 _BIRTH_COLUMNS = (
@@ -209,7 +136,7 @@ _END_ATTEMPT = f"""
             status = %(status)s, reason = %(reason)s, hold = '', error = %(error)s,
             worker_id = NULL, expected_end_at = NULL, cancel_requested_at = NULL,
             available_at = COALESCE(%(available_at)s, job.available_at),
-            published_at = CASE WHEN %(status)s = 'waiting' THEN before.ended_at END,
+            published_at = CASE WHEN %(status)s = 'waiting' THEN before.ended_at ELSE job.published_at END,
             finished_at = CASE WHEN %(terminal)s THEN before.ended_at END,
             errors = errors + %(errors)s, crashes = crashes + %(crashes)s
         FROM (SELECT id AS job_id, started_at AS began, worker_id AS ran_on, {CLOCK} AS ended_at

@@ -15,7 +15,7 @@ from django.db.models import Q
 
 from jobs.engine import dispatching, lifecycle
 from jobs.engine.clock import database_now
-from jobs.engine.lifecycle import Fence, Started
+from jobs.engine.records import Fence, Started
 from jobs.models import Job, Limit
 from jobs.rules.states import Hold, Status
 

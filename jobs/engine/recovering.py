@@ -20,7 +20,7 @@ from django.db.models import Count
 from jobs.conf import conf
 from jobs.engine import dispatching, lifecycle
 from jobs.engine.dispatching import BROKER_ERRORS, Message
-from jobs.engine.lifecycle import Fence
+from jobs.engine.records import Fence
 from jobs.models import Job
 from jobs.rules import retry
 from jobs.rules.states import Outcome, Reason, Status

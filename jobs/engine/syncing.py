@@ -31,7 +31,7 @@ def sync_stale(now: datetime, *, limit: int = 500) -> int:
     with transaction.atomic():
         stale = list(
             Schedule.objects.stale()  # type: ignore[attr-defined]
-            .select_for_update(skip_locked=True, of=("self",))
+            .select_for_update(skip_locked=True, of=("self", "periodic_task"))
             .select_related(
                 "periodic_task__crontab",
                 "periodic_task__interval",

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from jobs.engine.enqueueing import new_id
-from jobs.engine.lifecycle import NewJob
+from jobs.engine.records import NewJob
 from jobs.rules.limits import limits
 from jobs.rules.states import Status, Trigger
 

@@ -5,6 +5,7 @@ The loop around it is dumb. A test calls `tick` with a time of its own; `manage.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -14,6 +15,8 @@ from jobs.models import Schedule
 
 HOUSEKEEPING = timedelta(seconds=60)
 PRUNE_BATCH = 1_000
+PRUNE_ROUNDS = 50
+"""Batches of one turn: 50,000 jobs of each status a minute, and never long in one transaction."""
 ROUNDS = 1_000
 """How many full batches one turn takes before it looks at everything else again."""
 
@@ -56,7 +59,7 @@ class Ticker:
             turn.republished = recovering.reconcile(now)
         if self._is_time("housekeeping", now, HOUSEKEEPING):
             syncing.adopt_unseen()
-            turn.pruned = pruning.prune(now, batch=PRUNE_BATCH)
+            turn.pruned = _until_done(lambda: pruning.prune(now, batch=PRUNE_BATCH), 1, rounds=PRUNE_ROUNDS)
         turn.next_at = next_wake()
         return turn
 
@@ -75,10 +78,11 @@ class Ticker:
         return True
 
 
-def _until_done(verb: object, batch: int) -> int:
+def _until_done(verb: Callable[[], int], batch: int, *, rounds: int = ROUNDS) -> int:
+    """Call `verb` until it does less than a full batch; return the sum."""
     total = 0
-    for _ in range(ROUNDS):
-        done: int = verb()  # type: ignore[operator]
+    for _ in range(rounds):
+        done = verb()
         total += done
         if done < batch:
             break

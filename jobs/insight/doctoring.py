@@ -113,7 +113,9 @@ def _migrations() -> Check:
 
 def _triggers() -> Check:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT tgname FROM pg_trigger WHERE tgname = ANY(%s) AND tgenabled <> 'D'", [[*TRIGGERS]])
+        cursor.execute(
+            "SELECT tgname FROM pg_trigger WHERE tgname = ANY(%s) AND tgenabled <> 'D'", [[*TRIGGERS]]
+        )
         present = {row[0] for row in cursor.fetchall()}
     missing = [name for name in TRIGGERS if name not in present]
     if missing:
@@ -172,7 +174,9 @@ def _zone_data(now: datetime) -> Check:
         remedy = "Update the system's tzdata, which comes first, or set PYTHONTZPATH to empty."
         return Check("time zones", WARN, f"{said}.", remedy)
     if used[:4].isdecimal() and int(used[:4]) < now.year - 1:
-        return Check("time zones", WARN, f"{said}, which is old.", "Update tzdata, and restart every process.")
+        return Check(
+            "time zones", WARN, f"{said}, which is old.", "Update tzdata, and restart every process."
+        )
     return Check("time zones", OK, f"{said}.")
 
 
@@ -180,7 +184,9 @@ def _zone_data(now: datetime) -> Check:
 
 
 def _beat(now: datetime) -> Check:
-    due = Schedule.objects.filter(stale=False, next_run_at__lt=now).aggregate(first=Min("next_run_at"))["first"]
+    due = Schedule.objects.filter(stale=False, next_run_at__lt=now).aggregate(first=Min("next_run_at"))[
+        "first"
+    ]
     lag = now - due if due else timedelta(0)
     remedy = "Start one: 'celery -A scheduler_project beat', or 'manage.py up'."
     if lag > obstacles.LATE:
@@ -245,13 +251,17 @@ def _tasks(now: datetime) -> Check:
         if queue in known and task not in known[queue]
     ]
     if missing:
-        sentence = f"{len(missing)} scheduled task(s) are not known to the workers of their queue: {_some(missing)}."
+        sentence = (
+            f"{len(missing)} scheduled task(s) are not known to the workers of their queue: {_some(missing)}."
+        )
         return Check("tasks", FAIL, sentence, "Deploy the same code to every worker, and restart them.")
     return Check("tasks", OK, "Every scheduled task is known to a worker of its queue.")
 
 
 def _workers(now: datetime) -> Check:
-    counts = dict(Job.objects.filter(status=Status.ACTIVE).values_list("worker").annotate(n=Count("id")).order_by())
+    counts = dict(
+        Job.objects.filter(status=Status.ACTIVE).values_list("worker").annotate(n=Count("id")).order_by()
+    )
     held_by = Worker.objects.filter(id__in=[key for key in counts if key])
     dead = [one for one in held_by if worker_status(one, now) != "alive"]
     if not dead:

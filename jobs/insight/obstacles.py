@@ -66,7 +66,9 @@ def what_holds(job: Job) -> str:
         kind, _, rest = limit.name.partition(":")
         if kind == "queue" and limit.max_active == 0:
             return f"the queue {rest!r} is paused"
-        which = "this schedule" if kind == "schedule" else f"the {'queue' if kind == 'queue' else 'key'} {rest!r}"
+        which = (
+            "this schedule" if kind == "schedule" else f"the {'queue' if kind == 'queue' else 'key'} {rest!r}"
+        )
         if limit.max_active is not None and limiting.active_under(limit.name) >= limit.max_active:
             return f"{which} may have {limit.max_active} active at once"
     return ""
@@ -82,9 +84,10 @@ def beat_is_running(now: datetime) -> bool:
     unread = Schedule.objects.filter(stale=True, edited_at__lt=now - LATE)
     if overdue.exists() or unread.exists():
         return False
-    return listening_beats() > 0 or Schedule.objects.filter(
-        stale=False, version__gt=0, decided_through__gt=now - LIVELY
-    ).exists()
+    return (
+        listening_beats() > 0
+        or Schedule.objects.filter(stale=False, version__gt=0, decided_through__gt=now - LIVELY).exists()
+    )
 
 
 def listening_beats() -> int:

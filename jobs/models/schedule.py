@@ -122,24 +122,38 @@ class Schedule(models.Model):
         PeriodicTask, on_delete=models.CASCADE, primary_key=True, related_name="policy"
     )
 
-    overlap = models.CharField(max_length=20, choices=Overlap, db_default=Overlap.SKIP)
-    catch_up = models.CharField(max_length=10, choices=CatchUp, db_default=CatchUp.LATEST)
+    overlap = models.CharField(max_length=20, choices=Overlap, default=Overlap.SKIP, db_default=Overlap.SKIP)
+    catch_up = models.CharField(
+        max_length=10, choices=CatchUp, default=CatchUp.LATEST, db_default=CatchUp.LATEST
+    )
     catchup_window = models.DurationField(
-        db_default=timedelta(hours=24), help_text="Missed times older than this do not run."
+        default=timedelta(hours=24),
+        db_default=timedelta(hours=24),
+        help_text="Missed times older than this do not run.",
     )
-    max_catchup = models.PositiveIntegerField(db_default=100)
+    max_catchup = models.PositiveIntegerField(default=100, db_default=100)
     jitter = models.DurationField(
-        db_default=timedelta(0), help_text="Spread starts over this span; the same on every node."
+        default=timedelta(0),
+        db_default=timedelta(0),
+        help_text="Spread starts over this span; the same on every node.",
     )
-    day_match = models.CharField(max_length=5, choices=DayMatch, db_default=DayMatch.AND)
-    month_end = models.CharField(max_length=5, choices=MonthEnd, db_default=MonthEnd.SKIP)
-    dst_gap = models.CharField(max_length=10, choices=Gap, db_default=Gap.NEXT_VALID)
-    dst_fold = models.CharField(max_length=6, choices=Fold, db_default=Fold.FIRST)
+    day_match = models.CharField(
+        max_length=5, choices=DayMatch, default=DayMatch.AND, db_default=DayMatch.AND
+    )
+    month_end = models.CharField(
+        max_length=5, choices=MonthEnd, default=MonthEnd.SKIP, db_default=MonthEnd.SKIP
+    )
+    dst_gap = models.CharField(max_length=10, choices=Gap, default=Gap.NEXT_VALID, db_default=Gap.NEXT_VALID)
+    dst_fold = models.CharField(max_length=6, choices=Fold, default=Fold.FIRST, db_default=Fold.FIRST)
     cron_day_of_month = models.CharField(
-        max_length=100, blank=True, db_default="", help_text="L, L-3, LW or 15W; overrides the crontab's."
+        max_length=100,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="L, L-3, LW or 15W; overrides the crontab's.",
     )
     cron_day_of_week = models.CharField(
-        max_length=100, blank=True, db_default="", help_text="5#3 or 5L; overrides the crontab's."
+        max_length=100, blank=True, default="", db_default="", help_text="5#3 or 5L; overrides the crontab's."
     )
     calendar_every = models.PositiveIntegerField(
         null=True,
@@ -152,7 +166,9 @@ class Schedule(models.Model):
     deadline = models.DurationField(
         null=True, blank=True, help_text="A job that has not started this long after its time is skipped."
     )
-    on_complete = models.CharField(max_length=8, choices=OnComplete, db_default=OnComplete.DISABLE)
+    on_complete = models.CharField(
+        max_length=8, choices=OnComplete, default=OnComplete.DISABLE, db_default=OnComplete.DISABLE
+    )
 
     max_attempts = models.PositiveSmallIntegerField(null=True, blank=True)
     backoff_base = models.DurationField(null=True, blank=True)
@@ -163,30 +179,40 @@ class Schedule(models.Model):
     calendar = models.ForeignKey(
         "jobs.Calendar", null=True, blank=True, on_delete=models.PROTECT, related_name="schedules"
     )
-    roll = models.CharField(max_length=13, choices=Roll, db_default=Roll.SKIP)
-    group = models.CharField(max_length=100, blank=True, db_default="")
-    concurrency_key = models.CharField(max_length=200, blank=True, db_default="")
+    roll = models.CharField(max_length=13, choices=Roll, default=Roll.SKIP, db_default=Roll.SKIP)
+    group = models.CharField(max_length=100, blank=True, default="", db_default="")
+    concurrency_key = models.CharField(max_length=200, blank=True, default="", db_default="")
     after = models.ForeignKey(
         "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="dependents"
     )
-    after_mode = models.CharField(max_length=7, choices=AfterMode, db_default=AfterMode.TRIGGER)
-    after_on = models.CharField(max_length=7, choices=AfterOn, db_default=AfterOn.SUCCESS)
+    after_mode = models.CharField(
+        max_length=7, choices=AfterMode, default=AfterMode.TRIGGER, db_default=AfterMode.TRIGGER
+    )
+    after_on = models.CharField(
+        max_length=7, choices=AfterOn, default=AfterOn.SUCCESS, db_default=AfterOn.SUCCESS
+    )
     after_within = models.DurationField(
-        db_default=timedelta(hours=24), help_text="How old the upstream's end may be, or how long to wait."
+        default=timedelta(hours=24),
+        db_default=timedelta(hours=24),
+        help_text="How old the upstream's end may be, or how long to wait.",
     )
     pause_after_failures = models.PositiveIntegerField(
         null=True, blank=True, help_text="Pause after so many failed jobs in a row."
     )
     manager = models.CharField(
-        max_length=100, blank=True, db_default="", help_text="Who owns this schedule by `schedules apply`."
+        max_length=100,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Who owns this schedule by `schedules apply`.",
     )
 
-    note = models.TextField(blank=True, db_default="")
+    note = models.TextField(blank=True, default="", db_default="")
     paused_at = models.DateTimeField(null=True, blank=True, editable=False)
     paused_until = models.DateTimeField(null=True, blank=True)
-    paused_by = models.CharField(max_length=150, blank=True, db_default="", editable=False)
+    paused_by = models.CharField(max_length=150, blank=True, default="", db_default="", editable=False)
     resumed_at = models.DateTimeField(null=True, blank=True, editable=False)
-    pause_note = models.TextField(blank=True, db_default="")
+    pause_note = models.TextField(blank=True, default="", db_default="")
 
     # Derived by the engine from here on.
     spec: models.JSONField[Any, Any] = models.JSONField(null=True, editable=False)
@@ -199,13 +225,13 @@ class Schedule(models.Model):
     """The cursor: every nominal up to and including this instant is decided. Never moves back."""
     next_run_at = models.DateTimeField(null=True, editable=False)
     """When a beat has to decide about this schedule again; null: never."""
-    runs = models.PositiveIntegerField(db_default=0, editable=False)
-    version = models.PositiveIntegerField(db_default=0, editable=False)
+    runs = models.PositiveIntegerField(default=0, db_default=0, editable=False)
+    version = models.PositiveIntegerField(default=0, db_default=0, editable=False)
     """Counts compilations; a job carries the version it was decided under."""
-    stale = models.BooleanField(db_default=True, editable=False)
+    stale = models.BooleanField(default=True, db_default=True, editable=False)
     edited_at = models.DateTimeField(db_default=Now(), editable=False)
     """Set by trigger: only nominals after this instant follow the edit (SEMANTICS 22)."""
-    problem = models.TextField(db_default="", blank=True, editable=False)
+    problem = models.TextField(default="", db_default="", blank=True, editable=False)
     """Why this schedule can not fire, in a sentence; empty when it can."""
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 

@@ -14,6 +14,10 @@ class RetryAfter(Exception):
         super().__init__(message)
         self.after = after
 
+    def __reduce__(self) -> tuple[type["RetryAfter"], tuple[str, timedelta]]:
+        # Celery pickles what a task raises on its way out of the pool child.
+        return type(self), (str(self), self.after)
+
 
 def retry_after_of(exc: BaseException) -> timedelta | None:
     """Return the wait that an error carries, None for none."""

@@ -6,7 +6,7 @@ import logging
 import time
 from datetime import UTC, datetime
 
-from jobs.engine import executing
+from jobs.engine import executing, finishing
 from jobs.engine.lifecycle import storable
 from jobs.models import JobLog
 
@@ -62,7 +62,7 @@ class JobLogHandler(logging.Handler):
         if time.monotonic() - self.flushed_at >= FLUSH_SECONDS:
             self.flushed_at = time.monotonic()
             try:
-                executing.flush_logs(execution)
+                finishing.flush_logs(execution)
             except Exception as exc:  # logging never breaks a task; the lines are lost, and that is said
                 logging.getLogger("jobs.runtime").warning("log lines could not be stored: %s", exc)
 

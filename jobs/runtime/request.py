@@ -9,9 +9,9 @@ from billiard.einfo import ExceptionWithTraceback
 from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
 from celery.worker.request import Request, task_ready
 
-from jobs.engine import executing
+from jobs.engine import losing
 from jobs.engine.dispatching import FENCE_HEADER
-from jobs.engine.lifecycle import Fence
+from jobs.engine.records import Fence
 from jobs.rules.states import Status
 from jobs.runtime.connections import short_connection
 
@@ -49,9 +49,9 @@ class DurableRequest(Request):  # type: ignore[misc]
         with short_connection():
             if isinstance(exc, TimeLimitExceeded):
                 limit = float(exc.args[0]) if exc.args else 0.0
-                status = executing.timed_out(self.fence, limit, self.task.attempts_allowed())
+                status = losing.timed_out(self.fence, limit, self.task.attempts_allowed())
             else:
-                status = executing.crashed(self.fence, f"The process that ran it died: {exc}.")
+                status = losing.crashed(self.fence, f"The process that ran it died: {exc}.")
             if status == Status.FAILED:
                 self.task.backend.mark_as_failure(
                     self.id, exc, request=self._context, store_result=self.store_errors
@@ -70,13 +70,13 @@ class DurableRequest(Request):  # type: ignore[misc]
         self.send_event("task-cancelled")
         self._already_cancelled = True
         with short_connection():
-            if executing.interrupted(self.fence):
+            if losing.interrupted(self.fence):
                 logger.warning("job %s was interrupted by the shutdown and is waiting again", self.id)
 
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
         """Somebody cancelled it: the row first, then what Celery does."""
         with short_connection():
-            counted = executing.cancelled(self.fence, f"Cancelled: {reason}.")
+            counted = losing.cancelled(self.fence, f"Cancelled: {reason}.")
             if counted:
                 super()._announce_revoked(reason, terminated, signum, expired)
                 return

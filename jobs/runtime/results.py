@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from celery.canvas import maybe_signature
 from django_celery_results.backends.database import DatabaseBackend
 
-from jobs.engine import executing
+from jobs.engine import executing, finishing
 
 
 def error_line(exc: BaseException | Any) -> str:
@@ -39,8 +40,23 @@ class DurableBackend(DatabaseBackend):  # type: ignore[misc]
         execution = executing.current(task_id)
         if execution is None or execution.settled:
             store()
-        else:
-            executing.complete(execution, store)
+            return
+
+        def follow_up_and_store() -> None:
+            self._send_follow_ups(execution, result)
+            store()  # after them: the stored result names its children
+
+        finishing.complete(execution, follow_up_and_store)
+
+    def _send_follow_ups(self, execution: executing.Execution, result: Any) -> None:
+        """Make the jobs of links and of the chain's next step, in the transaction that ends this one."""
+        job_id = execution.fence.job_id
+        family = {"parent_id": job_id, "root_id": execution.started.headers.get("root_id") or job_id}
+        for callback in execution.callbacks:
+            maybe_signature(callback, app=self.app).apply_async((result,), **family)
+        if execution.chain:
+            *rest, following = execution.chain
+            maybe_signature(following, app=self.app).apply_async((result,), chain=rest, **family)
 
     def mark_as_failure(
         self,
@@ -60,7 +76,7 @@ class DurableBackend(DatabaseBackend):  # type: ignore[misc]
         if execution is None or execution.settled:
             store()
         else:
-            executing.fail(execution, error=error_line(exc), traceback=str(traceback or ""), then=store)
+            finishing.fail(execution, error=error_line(exc), traceback=str(traceback or ""), then=store)
 
     def mark_as_retry(
         self,
@@ -76,7 +92,7 @@ class DurableBackend(DatabaseBackend):  # type: ignore[misc]
         execution = executing.current(task_id)
         if execution is None or execution.settled:
             return store()
-        return executing.retry(
+        return finishing.retry(
             execution, error=error_line(exc), traceback=str(traceback or ""), then=lambda: _drop(store())
         )
 

@@ -74,12 +74,22 @@ class DurableTask(Task):  # type: ignore[misc]
         execution.entered = True
         try:
             self._check_arguments(args, kwargs)
-            return self.run(*args, **kwargs)
+            result = self.run(*args, **kwargs)
         except (Retry, Ignore, Reject):
             raise
         except Exception as exc:
             self._retry_or_raise(execution, exc)
             raise
+        self._take_follow_ups(execution)
+        return result
+
+    def _take_follow_ups(self, execution: Any) -> None:
+        """Keep links and the rest of the chain from Celery's tracer, which would send them too early.
+
+        They are sent in the transaction that ends the attempt, and so for the winner only.
+        """
+        execution.callbacks, execution.chain = self.request.callbacks or [], self.request.chain or []
+        self.request.callbacks = self.request.chain = None
 
     def _check_arguments(self, args: Any, kwargs: Any) -> None:
         try:

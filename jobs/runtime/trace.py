@@ -11,10 +11,10 @@ from celery.exceptions import Ignore, Reject
 from celery.states import FAILURE, IGNORED, REJECTED, RETRY
 from django.db import close_old_connections
 
-from jobs.engine import executing
+from jobs.engine import executing, finishing
 from jobs.engine.dispatching import FENCE_HEADER
 from jobs.engine.executing import Execution, Refusal
-from jobs.engine.lifecycle import Fence
+from jobs.engine.records import Fence
 from jobs.runtime import identity
 from jobs.runtime.outbox import CANVAS, as_time, stored_headers
 from jobs.runtime.results import error_line
@@ -73,7 +73,7 @@ def _end_without_result(execution: Execution, exc: Exception) -> Any:
     logger.exception("job %s: its outcome could not be stored", execution.fence.job_id)
     einfo = ExceptionInfo()
     if not execution.settled:
-        executing.fail(execution, error=error_line(exc), traceback=str(einfo.traceback))
+        finishing.fail(execution, error=error_line(exc), traceback=str(einfo.traceback))
     return trace_ok_t(einfo, TraceInfo(FAILURE, exc), 0.0, None)
 
 
@@ -82,17 +82,17 @@ def _settle(execution: Execution, result: Any) -> None:
     info = result.info
     state = info.state if info is not None else None
     if state == RETRY:
-        executing.retry(execution, error=error_line(info.retval), traceback=_text(result.retval))
+        finishing.retry(execution, error=error_line(info.retval), traceback=_text(result.retval))
     elif state == REJECTED and isinstance(info.retval, Reject):
-        executing.reject(execution, requeue=bool(info.retval.requeue), error=str(info.retval.reason))
+        finishing.reject(execution, requeue=bool(info.retval.requeue), error=str(info.retval.reason))
     elif state == IGNORED and execution.replacement is not None:
-        executing.continue_as(execution, execution.replacement)
+        finishing.continue_as(execution, execution.replacement)
     elif state == IGNORED:
-        executing.ignore(execution)
+        finishing.ignore(execution)
     elif state == FAILURE:
-        executing.fail(execution, error=error_line(info.retval), traceback=_text(result.retval))
+        finishing.fail(execution, error=error_line(info.retval), traceback=_text(result.retval))
     else:
-        executing.complete(execution)
+        finishing.complete(execution)
 
 
 def _text(einfo: Any) -> str:

@@ -17,7 +17,7 @@ class GuardedChannel(Channel):  # type: ignore[misc]
     """A channel that never hands a malformed item to the worker."""
 
     def _create_client(self, asynchronous: bool = False) -> Any:
-        client = super()._create_client(asynchronous=asynchronous)
+        client = super()._create_client(asynchronous=asynchronous)  # type: ignore[no-untyped-call]
         client.parse_response = _guarded(client.parse_response, self.sep)
         return client
 

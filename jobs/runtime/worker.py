@@ -18,9 +18,9 @@ from celery.worker import state as worker_state
 from django.db import connection
 
 from jobs.conf import conf
-from jobs.engine import attending, executing, quarantining
+from jobs.engine import attending, losing, quarantining
 from jobs.engine.dispatching import FENCE_HEADER
-from jobs.engine.lifecycle import Fence
+from jobs.engine.records import Fence
 from jobs.runtime import identity, logs, transport
 from jobs.runtime.connections import short_connection
 
@@ -48,7 +48,7 @@ def _on_unknown_task(message: Any = None, name: str = "", id: str = "", **_: Any
     queue = str((message.delivery_info or {}).get("routing_key") or "")
     with short_connection():
         if isinstance(attempt, int):
-            executing.fail_unknown(Fence(id, attempt), task=name, queue=queue, worker_id=identity.worker_id())
+            losing.fail_unknown(Fence(id, attempt), task=name, queue=queue, worker_id=identity.worker_id())
         else:
             body = message.body if isinstance(message.body, bytes) else str(message.body).encode()
             quarantining.quarantine(body, queue, f"there is no task named {name!r} here")

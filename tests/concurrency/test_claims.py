@@ -12,7 +12,7 @@ from django.db import connection, transaction
 
 from jobs.engine import claiming, dispatching, executing, lifecycle, recovering
 from jobs.engine.clock import database_now
-from jobs.engine.lifecycle import Fence
+from jobs.engine.records import Fence
 from jobs.models import Job, Schedule
 from jobs.rules.states import Outcome
 from tests.acceptance.line import database_url
@@ -71,6 +71,18 @@ def test_many_beats_claim_each_schedule_once() -> None:
         pass
     assert Job.objects.count() == 40
     assert sum(out[0] for _, out in threads) <= 40
+
+
+@pytest.mark.parametrize("table", ["jobs_schedule", "django_celery_beat_periodictask"])
+def test_a_claim_waits_for_nobody_who_edits(table: str) -> None:
+    every(60)
+    with psycopg.connect(database_url()) as editor:
+        editor.execute(f"SELECT 1 FROM {table} FOR UPDATE")
+        thread, out = in_thread(lambda: claiming.claim_due(NOON + minutes(1)))
+        thread.join(5)
+        assert out == [0], "the row is left for the next turn: an edit and a claim cannot wait for each other"
+        editor.rollback()
+    assert claiming.claim_due(NOON + minutes(1)) == 1
 
 
 def test_the_unique_occurrence_backs_the_lock() -> None:

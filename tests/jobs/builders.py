@@ -12,7 +12,7 @@ from django_celery_beat.models import ClockedSchedule, CrontabSchedule, Interval
 from jobs.engine import attending, executing, lifecycle, syncing
 from jobs.engine.enqueueing import new_id
 from jobs.engine.executing import Execution
-from jobs.engine.lifecycle import Fence, NewJob
+from jobs.engine.records import Fence, NewJob
 from jobs.models import Job, Schedule
 from jobs.rules.states import Status, Trigger
 
@@ -26,7 +26,9 @@ def every(seconds: float, name: str = "", *, anchor: datetime = NOON, **fields: 
     return _settled(_row(name, interval=interval, start_time=anchor, **fields), anchor)
 
 
-def cron(expression: str, name: str = "", *, tz: str = "UTC", since: datetime = NOON, **fields: Any) -> Schedule:
+def cron(
+    expression: str, name: str = "", *, tz: str = "UTC", since: datetime = NOON, **fields: Any
+) -> Schedule:
     """A crontab schedule, compiled, with nothing decided before `since`."""
     minute, hour, day, month, weekday = expression.split()
     row = CrontabSchedule.objects.create(
@@ -80,7 +82,9 @@ def worker(name: str = "w@test") -> uuid.UUID:
     return worker_id
 
 
-def begin(row: Job, *, worker_id: uuid.UUID | None = None, attempt: int = 1, max_attempts: int = 5) -> Execution:
+def begin(
+    row: Job, *, worker_id: uuid.UUID | None = None, attempt: int = 1, max_attempts: int = 5
+) -> Execution:
     """Start an attempt of `row` and return it; fails when it is refused."""
     execution = executing.begin(
         Fence(row.id, attempt),

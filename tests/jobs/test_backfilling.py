@@ -127,7 +127,11 @@ def test_a_blackout_may_defer_to_its_end() -> None:
     blackout(mode="defer_to_end")
     claiming.claim_due(NOON + minutes(3))
     row = Job.objects.get()
-    assert (row.scheduled_for, row.available_at, row.status) == (NOON + minutes(3), NOON + minutes(5), "delayed")
+    assert (row.scheduled_for, row.available_at, row.status) == (
+        NOON + minutes(3),
+        NOON + minutes(5),
+        "delayed",
+    )
 
 
 @pytest.mark.semantics(14)

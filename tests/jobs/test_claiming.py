@@ -57,7 +57,9 @@ def test_all_four_schedule_types_fire() -> None:
     fired = dict(Job.objects.filter(status="waiting").values_list("schedule_name", "scheduled_for"))
     assert fired["crontab"] == NOON + minutes(5)
     assert fired["one-shot"] == NOON + minutes(7)
-    assert datetime(2026, 3, 11, 5, 15, tzinfo=UTC) < fired["solar"] < datetime(2026, 3, 11, 5, 45, tzinfo=UTC)
+    assert (
+        datetime(2026, 3, 11, 5, 15, tzinfo=UTC) < fired["solar"] < datetime(2026, 3, 11, 5, 45, tzinfo=UTC)
+    )
     assert set(fired) == {"interval", "crontab", "one-shot", "solar"}
 
 
@@ -164,7 +166,10 @@ def test_a_schedule_that_cannot_be_decided_does_not_stop_the_others() -> None:
 def test_a_thousand_schedules_are_taken_in_batches() -> None:
     interval = every(60).periodic_task.interval
     PeriodicTask.objects.bulk_create(
-        [PeriodicTask(name=f"s{n}", task="jobs.canary", interval=interval, start_time=NOON) for n in range(1200)]
+        [
+            PeriodicTask(name=f"s{n}", task="jobs.canary", interval=interval, start_time=NOON)
+            for n in range(1200)
+        ]
     )
     Schedule.objects.update(edited_at=NOON, decided_through=NOON, anchor=NOON)
     turn = Ticker().tick(NOON)

@@ -125,7 +125,9 @@ def test_a_calendar_that_makes_no_sense(why: str, flags: tuple[str, ...]) -> Non
 @pytest.mark.semantics(14)
 def test_blackouts(redis: redis_client.Redis) -> None:
     make("hourly", "--cron", "0 * * * *")
-    made = ok("blackouts", "create", "peak", "--window", "daily 09:00-12:00", "--schedule", "hourly", "--enforced")
+    made = ok(
+        "blackouts", "create", "peak", "--window", "daily 09:00-12:00", "--schedule", "hourly", "--enforced"
+    )
     assert (made["schedule"], made["enforced"], made["mode"]) == ("hourly", True, "skip")
     hours = [when[11:13] for when in previewed("hourly", "2027-01-01T07:30Z", 2)]
     assert hours == ["08", "12"]

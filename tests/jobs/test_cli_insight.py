@@ -101,7 +101,9 @@ def test_backfill_refuses(why: str, flags: tuple[str, ...]) -> None:
 
 def test_a_backfill_of_nothing_is_an_empty_document() -> None:
     every(3600, "hourly")
-    result = cli("schedules", "backfill", "hourly", "--from", "2026-03-10T12:01", "--to", "2026-03-10T12:05", "--json")
+    result = cli(
+        "schedules", "backfill", "hourly", "--from", "2026-03-10T12:01", "--to", "2026-03-10T12:05", "--json"
+    )
     assert (result.code, result.json) == (0, {"items": [], "jobs": []})
 
 

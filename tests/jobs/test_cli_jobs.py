@@ -11,7 +11,8 @@ from django.db import connection
 from django_celery_results.models import TaskResult
 
 from jobs.engine import executing, lifecycle
-from jobs.engine.enqueueing import database_now, new_id
+from jobs.engine.clock import database_now
+from jobs.engine.enqueueing import new_id
 from jobs.models import Job, JobLog
 from jobs.rules.retry import FailureKind
 from jobs.rules.states import Reason, Status

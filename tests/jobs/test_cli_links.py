@@ -90,7 +90,11 @@ def test_a_cycle_is_refused() -> None:
 def test_a_schedule_that_another_starts_needs_no_time(redis: redis_client.Redis) -> None:
     make("up", "--every", "1d")
     made = make("down", "--after", "up")
-    assert (made["state"], made["description"], made["next_run_at"]) == ("active", "When up has succeeded", None)
+    assert (made["state"], made["description"], made["next_run_at"]) == (
+        "active",
+        "When up has succeeded",
+        None,
+    )
     assert made["timing"] == {"kind": "after", "expression": "up", "tz": "UTC"}
     syncing.sync_stale(database_now())
     assert show("down")["state"] == "active"
@@ -100,7 +104,9 @@ def test_a_schedule_that_another_starts_needs_no_time(redis: redis_client.Redis)
     assert Job.objects.get(schedule_name="down").trigger == "after"
     freed = update("down", "--after", "none")
     assert (freed["state"], freed["next_run_at"]) == ("finished", None), "it never had a time of its own"
-    refused(2, "needs a time", "create", "gated", "--task", "jobs.canary", "--after", "up", "--after-mode", "gate")
+    refused(
+        2, "needs a time", "create", "gated", "--task", "jobs.canary", "--after", "up", "--after-mode", "gate"
+    )
 
 
 @pytest.mark.semantics(8)
@@ -131,7 +137,9 @@ def test_a_calendar_interval_can_be_changed_and_left() -> None:
     made = update("bi", "--every-calendar", "3d", "--start", "2027-01-01T10:00", "--tz", "Asia/Tokyo")
     assert (made["timing"]["expression"], made["start"]) == ("3d", "2027-01-01T01:00:00Z")
     moved = update("bi", "--tz", "Europe/Berlin")
-    assert (moved["timing"]["tz"], moved["start"]) == ("Europe/Berlin", "2027-01-01T09:00:00Z"), "same wall time"
+    assert (moved["timing"]["tz"], moved["start"]) == ("Europe/Berlin", "2027-01-01T09:00:00Z"), (
+        "same wall time"
+    )
     later = update("bi", "--start", "2027-02-01T07:30")
     assert (later["start"], later["next_run_at"]) == ("2027-02-01T06:30:00Z", "2027-02-01T06:30:00Z")
     assert update("bi", "--queue", "billing")["timing"]["expression"] == "3d"
@@ -147,7 +155,10 @@ def test_a_calendar_interval_can_be_changed_and_left() -> None:
         ("not understood", ("--every-calendar", "1h", "--start", "2027-01-01")),
         ("not understood", ("--every-calendar", "0d", "--start", "2027-01-01")),
         ("not several", ("--every-calendar", "1d", "--every", "1h")),
-        ("--day-match is for --cron", ("--every-calendar", "1d", "--start", "2027-01-01", "--day-match", "and")),
+        (
+            "--day-match is for --cron",
+            ("--every-calendar", "1d", "--start", "2027-01-01", "--day-match", "and"),
+        ),
     ],
 )
 def test_a_calendar_interval_that_makes_no_sense(why: str, flags: tuple[str, ...]) -> None:

@@ -17,7 +17,7 @@ from django.db import connection
 
 from jobs.conf import conf
 from jobs.engine import attending
-from jobs.engine.enqueueing import database_now
+from jobs.engine.clock import database_now
 from jobs.models import Job, Schedule, Worker
 from jobs.rules.states import Status
 from tests.jobs.builders import NOON, begin, every, job, worker

@@ -10,7 +10,7 @@ import redis as redis_client
 from jobs.engine import executing, lifecycle, limiting
 from jobs.engine.clock import database_now
 from jobs.engine.executing import Execution
-from jobs.engine.lifecycle import Fence
+from jobs.engine.records import Fence
 from jobs.models import Job, Limit
 from jobs.rules.states import Status
 from tests.jobs.builders import begin, job, minutes, worker

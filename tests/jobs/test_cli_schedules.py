@@ -11,7 +11,7 @@ import redis as redis_client
 from django_celery_beat.models import PeriodicTask
 
 from jobs.engine import syncing
-from jobs.engine.enqueueing import database_now
+from jobs.engine.clock import database_now
 from jobs.engine.ticking import Ticker
 from jobs.models import Job, Schedule
 from tests.jobs.builders import NOON, cron, every, job, once

@@ -37,7 +37,13 @@ def run(schedule: Schedule, *, ok: bool = True) -> Job:
 @pytest.mark.semantics(23)
 @pytest.mark.parametrize(
     ("on", "ok", "count"),
-    [("success", True, 1), ("success", False, 0), ("failure", False, 1), ("failure", True, 0), ("any", False, 1)],
+    [
+        ("success", True, 1),
+        ("success", False, 0),
+        ("failure", False, 1),
+        ("failure", True, 0),
+        ("any", False, 1),
+    ],
 )
 def test_a_trigger_starts_once_for_each_wanted_end(
     redis: redis_client.Redis, on: str, ok: bool, count: int

@@ -79,7 +79,13 @@ def test_a_time_to_come_is_a_delayed_row_and_no_message(redis: redis_client.Redi
 def test_options_become_columns(redis: redis_client.Redis) -> None:
     expires = datetime.now(UTC) + timedelta(hours=1)
     tasks.add.apply_async(
-        (1, 2), queue="billing", priority=6, expires=expires, time_limit=9, soft_time_limit=8, task_id="mine-1"
+        (1, 2),
+        queue="billing",
+        priority=6,
+        expires=expires,
+        time_limit=9,
+        soft_time_limit=8,
+        task_id="mine-1",
     )
     job = Job.objects.get()
     assert (job.id, job.queue, job.priority) == ("mine-1", "billing", 6)

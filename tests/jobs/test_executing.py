@@ -17,6 +17,7 @@ from django_celery_results.models import TaskResult
 
 from jobs.engine import attending, dispatching, lifecycle
 from jobs.engine.clock import database_now
+from jobs.engine.records import Fence
 from jobs.models import Job, JobLog
 from jobs.runtime import identity, logs
 from jobs.runtime.trace import run_job
@@ -218,7 +219,7 @@ def test_a_late_finish_writes_nothing(redis: redis_client.Redis, monkeypatch) ->
 
     def overtaken(x: float, y: float) -> float:
         job = only_job()
-        assert lifecycle.crash(lifecycle.Fence(job.id, job.attempt), "the lease ended")
+        assert lifecycle.crash(Fence(job.id, job.attempt), "the lease ended")
         return original(x, y)
 
     monkeypatch.setattr(tasks.add, "run", overtaken)
@@ -299,6 +300,32 @@ def test_a_link_runs_once_for_the_winner_only(redis: redis_client.Redis) -> None
     tasks.add.apply_async((1, 2), link=tasks.add.s(10))
     assert drain(redis) == 2
     assert sorted(float(row.result) for row in TaskResult.objects.all()) == [3, 13]
+
+
+def test_what_follows_is_made_for_the_winner_only(redis: redis_client.Redis, monkeypatch) -> None:
+    chain(tasks.add.s(1, 2), tasks.add.s(3)).apply_async(link=tasks.add.s(5))
+    original = tasks.add.run
+
+    def overtaken(x: float, y: float) -> float:
+        job = Job.objects.get(status="active")
+        assert lifecycle.crash(Fence(job.id, job.attempt), "the lease ended")
+        return original(x, y)
+
+    monkeypatch.setattr(tasks.add, "run", overtaken)
+    run_next(redis)
+    assert Job.objects.count() == 1, "a worker that lost its lease sends nothing on"
+
+
+def test_a_wait_that_a_task_asked_for_is_told_in_its_words(redis: redis_client.Redis) -> None:
+    tasks.come_back.delay()
+    run_next(redis)
+    assert only_job().error == "RetryAfter: busy"
+
+
+def test_ids_sort_by_time(redis: redis_client.Redis) -> None:
+    ids = [tasks.add.delay(1, n).id for n in range(3)]
+    assert ids == sorted(ids)
+    assert {uuid.UUID(one).version for one in ids} == {7}
 
 
 def test_a_group_and_a_chord(redis: redis_client.Redis) -> None:

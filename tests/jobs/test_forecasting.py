@@ -35,7 +35,9 @@ def test_it_runs_every_hour_and_takes_70_minutes() -> None:
     took(slow, *[70] * 20)
     took(fine, *[1] * 19, 50)
     found = cli("forecast", "--json").json
-    assert [one["sentence"] for one in found["overruns"]] == ["slow runs every hour and takes 1 hour and 10 minutes."]
+    assert [one["sentence"] for one in found["overruns"]] == [
+        "slow runs every hour and takes 1 hour and 10 minutes."
+    ]
     assert found["overruns"][0] == {**found["overruns"][0], "schedule": "slow", "period": 3600, "p95": 4200}
     assert (found["schedules"], found["unmeasured"], found["extrapolated"]) == (2, 0, 0)
     assert found["queues"][0]["starts"] == 2 * 7 * 24

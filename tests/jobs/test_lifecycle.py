@@ -10,7 +10,7 @@ import pytest
 from django.db import IntegrityError, transaction
 
 from jobs.engine import lifecycle
-from jobs.engine.lifecycle import Fence
+from jobs.engine.records import Fence, NewJob
 from jobs.models import Attempt, Job
 from jobs.rules.states import BIRTH, TERMINAL, TRANSITIONS, Hold, Outcome, Reason, Status
 from tests.jobs.builders import NOON, begin, job, worker
@@ -150,7 +150,7 @@ def test_the_database_refuses_illegal_mixes(values: dict[str, object]) -> None:
 
 def test_birth_is_idempotent_by_id() -> None:
     row = job()
-    new = lifecycle.NewJob(
+    new = NewJob(
         id=row.id, task="other", queue="q", trigger="action", status=Status.WAITING, available_at=NOON
     )
     assert lifecycle.birth([new]) == set()

@@ -107,7 +107,12 @@ def test_priorities_and_foreign_rubbish_do_not_confuse_it(redis: redis_client.Re
     later = database_now() + minutes(1)
     assert recovering.depth("default") == 4
     Job.objects.create(
-        id="another", task="t", queue="default", trigger="action", status="waiting", published_at=database_now()
+        id="another",
+        task="t",
+        queue="default",
+        trigger="action",
+        status="waiting",
+        published_at=database_now(),
     )
     Job.objects.create(
         id="third", task="t", queue="default", trigger="action", status="waiting", published_at=database_now()

@@ -12,7 +12,7 @@ from django_celery_beat.models import PeriodicTask
 from jobs.engine import attending, claiming, dispatching, executing, lifecycle, pausing, syncing, triggering
 from jobs.engine.clock import database_now
 from jobs.engine.executing import Execution, Refusal
-from jobs.engine.lifecycle import Fence
+from jobs.engine.records import Fence
 from jobs.models import Job, Schedule
 from jobs.public import context
 from jobs.rules.states import Status
@@ -36,7 +36,13 @@ def change(schedule: Schedule, at: Any = NOON, **policy: object) -> Schedule:
 def this_worker(redis: redis_client.Redis) -> redis_client.Redis:
     """This process is a worker of the queue `default`."""
     attending.register(
-        identity.new_worker_id(), name="w@test", host="test", pid=1, queues=["default"], concurrency=1, tasks=[]
+        identity.new_worker_id(),
+        name="w@test",
+        host="test",
+        pid=1,
+        queues=["default"],
+        concurrency=1,
+        tasks=[],
     )
     return redis
 
@@ -194,7 +200,15 @@ def test_a_task_knows_what_it_runs_for(
 
     def curious(**_: Any) -> str:
         here = context()
-        names = ["job_id", "schedule", "scheduled_for", "previous_scheduled_for", "attempt", "trigger", "last_result"]
+        names = [
+            "job_id",
+            "schedule",
+            "scheduled_for",
+            "previous_scheduled_for",
+            "attempt",
+            "trigger",
+            "last_result",
+        ]
         seen.append({name: getattr(here, name) for name in names})
         return f"run {len(seen)}"
 

@@ -38,7 +38,10 @@ def test_a_row_made_by_any_means_gets_its_policy() -> None:
     )
     now = database_now()
     syncing.sync_stale(now)
-    assert {str(s) for s in Schedule.objects.filter(stale=False, next_run_at__gt=now)} == {"in bulk", "by SQL"}
+    assert {str(s) for s in Schedule.objects.filter(stale=False, next_run_at__gt=now)} == {
+        "in bulk",
+        "by SQL",
+    }
 
 
 EDITS = {

@@ -77,9 +77,7 @@ class MailServer:
         self.connections += 1
         return responses
 
-    async def handle_DATA(
-        self, server: SMTP, session: Session, envelope: Envelope
-    ) -> str:
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         assert isinstance(envelope.content, bytes)
         message = message_from_bytes(envelope.content, policy=policy.default)
         answer = self._answer(self.on_data.get(envelope.rcpt_tos[0], []), server)

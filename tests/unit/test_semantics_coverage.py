@@ -45,7 +45,9 @@ def _marks(node: ast.AST) -> Iterator[int]:
     """Yield the numbers of `pytest.mark.semantics(number)` in an expression."""
     for call in ast.walk(node):
         if isinstance(call, ast.Call) and ast.unparse(call.func) == "pytest.mark.semantics":
-            yield from (one.value for one in call.args if isinstance(one, ast.Constant) and isinstance(one.value, int))
+            yield from (
+                one.value for one in call.args if isinstance(one, ast.Constant) and isinstance(one.value, int)
+            )
 
 
 def test_every_rule_has_a_test() -> None:
@@ -59,7 +61,7 @@ def test_every_rule_has_a_test() -> None:
 
 
 def test_marks_are_found_wherever_pytest_takes_them_from() -> None:
-    source = '''
+    source = """
 import pytest
 pytestmark = [pytest.mark.django_db, pytest.mark.semantics(1)]
 @pytest.mark.semantics(2)
@@ -73,5 +75,5 @@ class TestGroup:
     def test_c(self): ...
 @pytest.mark.semantics(6)
 class TestNothing: ...
-'''
+"""
     assert rules_of(source) == {1: 3, 2: 1, 3: 1, 5: 1}

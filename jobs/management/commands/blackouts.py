@@ -41,7 +41,9 @@ class Command(GroupCommand):
         window: Annotated[
             list[str] | None, Option("--window", metavar="HOURS", help='"mon-fri 09:00-12:00"; repeatable.')
         ] = None,
-        since: Annotated[str | None, Option("--from", metavar="ISO", help="With --to: a single span.")] = None,
+        since: Annotated[
+            str | None, Option("--from", metavar="ISO", help="With --to: a single span.")
+        ] = None,
         until: Annotated[str | None, Option("--to", metavar="ISO")] = None,
         mode: Annotated[
             Literal["skip", "defer_to_end"], Option("--mode", help="What becomes of a time inside it.")

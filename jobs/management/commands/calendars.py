@@ -38,9 +38,9 @@ class CalendarFlags:
     closed: Annotated[
         list[str] | None, Option("--closed", metavar="HOURS", help='Never then: "sat,sun" or "22:00-06:00".')
     ] = None
-    tz: Annotated[
-        str | None, Option("--tz", metavar="ZONE", help="Default: the zone of each schedule.")
-    ] = None
+    tz: Annotated[str | None, Option("--tz", metavar="ZONE", help="Default: the zone of each schedule.")] = (
+        None
+    )
     note: Annotated[str | None, Option("--note", metavar="TEXT")] = None
 
     def values(self) -> dict[str, Any]:

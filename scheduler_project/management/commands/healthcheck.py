@@ -15,10 +15,10 @@ from celery.utils.nodenames import default_nodename, host_format
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error
-from jobs.insight.dashboard import beat_health
 
+from jobs.engine.clock import database_now
 from jobs.engine.dispatching import BROKER_ERRORS
-from jobs.engine.enqueueing import database_now
+from jobs.insight.dashboard import beat_health
 
 BEAT_NODE = "celerybeat@%h"
 

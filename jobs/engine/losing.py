@@ -1,0 +1,65 @@
+"""Ends of attempts that the worker's main process sees: lost children, hard limits, stops, cancellations."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.db import transaction
+
+from jobs.engine import dispatching, finishing, lifecycle, recovering
+from jobs.engine.executing import Execution, Refusal, begin
+from jobs.engine.records import Fence, Started
+from jobs.models import Job
+from jobs.rules.retry import FailureKind, RetryAt
+from jobs.rules.states import Status
+
+
+def crashed(fence: Fence, why: str) -> Status | None:
+    """The pool child of this attempt died; return what the job is now, None if it was decided before."""
+    job = Job.objects.filter(id=fence.job_id, attempt=fence.attempt, status=Status.ACTIVE).first()
+    if job is None:
+        return None
+    with transaction.atomic():
+        lost = recovering.Lost(fence, job.errors, job.crashes, stopped=False, why=why)
+        recovering.declare_lost(lost)
+    return Status(Job.objects.values_list("status", flat=True).get(id=fence.job_id))
+
+
+def timed_out(fence: Fence, limit: float, default_max_attempts: int) -> Status | None:
+    """The attempt was killed at its hard limit; return what the job is now, None if decided before."""
+    job = Job.objects.filter(id=fence.job_id, attempt=fence.attempt, status=Status.ACTIVE).first()
+    if job is None:
+        return None
+    error = f"TimeLimitExceeded: the attempt was killed at its hard limit of {limit:g} s."
+    execution = Execution(Started.of(job), default_max_attempts)
+    verdict = execution.judge(FailureKind.TIMEOUT)
+    if isinstance(verdict, RetryAt):
+        finishing.retry(execution, error=error, traceback="")
+    else:
+        finishing.fail(execution, error=error, traceback="")
+    return Status(Job.objects.values_list("status", flat=True).get(id=fence.job_id))
+
+
+def interrupted(fence: Fence) -> bool:
+    """A graceful stop ended the attempt: the job goes back to its queue, and nothing is charged."""
+    with transaction.atomic():
+        moved = lifecycle.interrupt(fence)
+        if moved:
+            dispatching.publish_waiting([fence.job_id])
+    return moved
+
+
+def cancelled(fence: Fence, why: str) -> bool:
+    """Somebody's request ended the attempt, or kept it from starting."""
+    return lifecycle.cancel_active(fence, error=why) or bool(lifecycle.cancel_pending([fence.job_id]))
+
+
+def fail_unknown(fence: Fence, *, task: str, queue: str, worker_id: UUID) -> bool:
+    """A worker of the right queue does not have the task: trying again cannot help (SEMANTICS 25)."""
+    execution = begin(
+        fence, task=task, queue=queue, worker_id=worker_id, default_limit=60, default_max_attempts=1
+    )
+    if isinstance(execution, Refusal):
+        return False
+    execution.judge(FailureKind.PERMANENT)
+    return finishing.fail(execution, error=f"There is no task named {task!r} on the worker.", traceback="")

@@ -1,0 +1,82 @@
+"""What the engine hands around about jobs: a fence, a job to be born, a start that was won."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from jobs.models import Job
+from jobs.rules.states import Status, Trigger
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Which attempt of which job a writer speaks for."""
+
+    job_id: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """A job to be born. Durations are in seconds, times are aware datetimes."""
+
+    id: str
+    task: str
+    queue: str
+    trigger: Trigger
+    status: Status
+    available_at: datetime
+    args: list[Any] = field(default_factory=list)
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    headers: dict[str, Any] = field(default_factory=dict)
+    priority: int | None = None
+    schedule_id: int | None = None
+    schedule_name: str = ""
+    policy_version: int = 0
+    scheduled_for: datetime | None = None
+    nonce: str | None = None
+    skipped_count: int | None = None
+    skipped_through: datetime | None = None
+    reason: str = ""
+    hold: str = ""
+    deadline_at: datetime | None = None
+    max_attempts: int | None = None
+    backoff: dict[str, float] | None = None
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+    concurrency_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What the winner of a start gets: everything the row says about the work."""
+
+    job_id: str
+    attempt: int
+    task: str
+    queue: str
+    args: list[Any]
+    kwargs: dict[str, Any]
+    headers: dict[str, Any]
+    errors: int
+    crashes: int
+    max_attempts: int | None
+    backoff: dict[str, float] | None
+    schedule_id: int | None
+    schedule_name: str
+    scheduled_for: datetime | None
+    trigger: str
+    started_at: datetime | None
+
+    @classmethod
+    def of(cls, job: Job) -> Started:
+        """Return what a running job's row says about its attempt."""
+        columns = {name: getattr(job, name) for name in cls.__dataclass_fields__ if name != "job_id"}
+        return cls(job_id=job.id, **columns)
+
+    @property
+    def fence(self) -> Fence:
+        """The fence of this attempt."""
+        return Fence(self.job_id, self.attempt)
