@@ -25,6 +25,7 @@ from unfold.widgets import (
 
 from jobs.admin.fields import DurationTextField, JSONTextField, WallTimeField
 from jobs.admin.timing_entry import KINDS, UNITS
+from jobs.engine.registry import load_tasks
 from jobs.models import Calendar, Schedule, Worker
 
 POLICY_NAMES = (
@@ -135,7 +136,7 @@ def zones() -> list[tuple[str, str]]:
 
 def registered_tasks() -> list[str]:
     """Return the names of the tasks that this project has, Celery's own left out."""
-    current_app.loader.import_default_modules()
+    load_tasks()
     return sorted(name for name in current_app.tasks if not name.startswith("celery."))
 
 

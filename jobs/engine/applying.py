@@ -189,8 +189,8 @@ class _Run:
         if not self._may_touch(entry, schedule):
             return
         old, new = stored_state(schedule, self.limits), wanted_state(declaration)
-        if _has_fired(schedule, old, new):
-            new["paused"] = old["paused"]  # it is disabled because it is done
+        if _has_fired(schedule, old, new) or _is_silent_on_pause(declaration, schedule, old, new):
+            new["paused"] = old["paused"]  # it is disabled because it is done, or an operator paused it
         changes = changes_between(old, new)
         if "at" in changes and declaration.at is not None and declaration.at <= self.now:
             raise EditError(f"The time {declaration.at.isoformat()} has passed: change `at`.")
@@ -225,9 +225,7 @@ class _Run:
         if old["paused"] and not new["paused"]:
             who = f" by {schedule.paused_by}" if schedule.paused_by else ""
             why = f" ({schedule.pause_note})" if schedule.pause_note else ""
-            self.notes.append(
-                f"{schedule} was paused{who}{why} and resumes: its file does not say `paused: true`."
-            )
+            self.notes.append(f"{schedule} was paused{who}{why} and resumes: its file says `paused: false`.")
 
     def _write_policy(
         self, entry: Entry, pk: int, state: State, changed: set[str], owner: dict[str, Any]
@@ -292,6 +290,15 @@ def _has_fired(schedule: Schedule, old: State, new: State) -> bool:
     return bool(
         same and schedule.runs > 0 and (old["at"] is not None or (row.one_off and not row.clocked_id))
     )
+
+
+def _is_silent_on_pause(declaration: Declaration, schedule: Schedule, old: State, new: State) -> bool:
+    """Whether the pause is nobody's business here: what an operator paused at night, no deployment resumes.
+
+    A one-shot that fired and is given another time is meant to fire again.
+    """
+    rearmed = bool(schedule.runs and old["at"] is not None and old["at"] != new["at"])
+    return "paused" not in declaration.settings and not rearmed
 
 
 def _row_columns(declaration: Declaration, state: State, changed: set[str]) -> dict[str, Any]:

@@ -55,6 +55,7 @@ class Due:
     held: int = 0
     jobs: list[NewJob] = field(default_factory=list)
     fired: int = 0
+    last_fired: datetime | None = None
     plan: Plan | None = None
     problem: str = ""
     stop_others: bool = False
@@ -192,6 +193,7 @@ def _fire(due: Due, timing: Timing, firing: Firing, now: datetime) -> None:
             due.running += 1
             due.jobs.append(_job(due, firing, now))
     due.fired += 1
+    due.last_fired = firing.scheduled_for
 
 
 def _skipped(due: Due, skip: Skipped) -> NewJob:
@@ -256,7 +258,7 @@ def _advance(batch: Sequence[Due]) -> None:
                    WHERE t.id = v.id""",
                 [
                     [due.schedule_id for due in fired],
-                    [due.plan.fire[-1].scheduled_for for due in fired if due.plan],
+                    [due.last_fired for due in fired],
                     [due.fired for due in fired],
                 ],
             )

@@ -7,12 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django_celery_results.models import TaskResult
-
-from jobs.engine import executing
-from jobs.engine.payload import decode
-from jobs.models import Job
-from jobs.rules.states import Status
+from jobs.engine import executing, history
 
 
 class NoJobError(RuntimeError):
@@ -33,27 +28,13 @@ class JobContext:
     @property
     def previous_scheduled_for(self) -> datetime | None:
         """The nominal time of the last job of this schedule that completed, before this one."""
-        previous = self._previous()
+        previous = history.previous_completed(self._schedule_id, self.job_id)
         return previous.scheduled_for if previous else None
 
     @property
     def last_result(self) -> Any:
         """What the last job of this schedule that completed returned; None for none."""
-        previous = self._previous()
-        if previous is None:
-            return None
-        result = TaskResult.objects.filter(task_id=previous.id).values_list("result", flat=True).first()
-        return decode(result)
-
-    def _previous(self) -> Job | None:
-        if self._schedule_id is None:
-            return None
-        return (
-            Job.objects.filter(schedule_id=self._schedule_id, status=Status.COMPLETED)
-            .exclude(id=self.job_id)
-            .order_by("-created_at")
-            .first()
-        )
+        return history.result_of(history.previous_completed(self._schedule_id, self.job_id))
 
 
 @dataclass(frozen=True, slots=True)

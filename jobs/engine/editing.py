@@ -22,6 +22,7 @@ from django_celery_beat.models import ClockedSchedule, CrontabSchedule, Interval
 from jobs.engine import depending
 from jobs.engine.clock import database_now
 from jobs.engine.compiling import PERIODS, CompileError, compile_schedule
+from jobs.engine.registry import load_tasks
 from jobs.models import Schedule
 from jobs.rules.crontab import CronError, CronSpec, parse_expression
 from jobs.rules.dependencies import DependencyCycle
@@ -148,7 +149,7 @@ def check_task(task: str) -> None:
     """Raise `EditError` if no such task is registered."""
     if task in current_app.tasks and not task.startswith("celery."):
         return  # the import below runs Django's checks every time: 30 ms
-    current_app.loader.import_default_modules()
+    load_tasks()
     known = [name for name in current_app.tasks if not name.startswith("celery.")]
     if task in known:
         return

@@ -18,7 +18,7 @@ from uuid import UUID
 from django.db import InterfaceError, OperationalError
 
 from jobs.conf import conf
-from jobs.engine import lifecycle, limiting, payload
+from jobs.engine import history, lifecycle, limiting, payload
 from jobs.engine.clock import database_now
 from jobs.engine.records import Fence, NewJob, Started
 from jobs.models import Job, JobLog
@@ -157,7 +157,7 @@ def begin(
     )
     started = start() or limiting.start_within(fence, partial(start, within_limits=True), now=now)
     if isinstance(started, Started):
-        return Execution(started, default_max_attempts)
+        return Execution(history.fill_payload(started), default_max_attempts)
     return Refusal(fence.job_id, started or _why_not(fence, task, queue))
 
 

@@ -101,6 +101,20 @@ def of_files(
     return _comparisons(pairs), applied
 
 
+def of_calendar(name: str, change: Callable[[], object], *, now: datetime, days: int) -> list[Comparison]:
+    """Return what `change` of a calendar would do to the fire times of the schedules that use it."""
+    until = now + timedelta(days=days)
+    with transaction.atomic():
+        users = list(
+            Schedule.objects.filter(calendar__name=name).values_list("periodic_task__name", flat=True)
+        )
+        before = _sides(users, now, until)
+        change()
+        after = _sides(users, now, until)
+        transaction.set_rollback(True)
+    return _comparisons({user: (before[user], after[user]) for user in sorted(before)})
+
+
 def of_zone_data(
     schedules: Sequence[Schedule], folder: Path, *, now: datetime, days: int
 ) -> tuple[list[Comparison], list[str]]:

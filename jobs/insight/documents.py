@@ -14,6 +14,7 @@ from django_celery_results.models import TaskResult
 
 from jobs.conf import conf
 from jobs.engine.compiling import CompileError, Timing, queue_for
+from jobs.engine.registry import load_tasks
 from jobs.insight.formats import compact, instant, number, plain, seconds
 from jobs.insight.previewing import next_run_at, timing_of
 from jobs.models import Attempt, Job, JobLog, Limit, Schedule
@@ -135,7 +136,7 @@ def _result(text: str | None) -> Any:
 
 def attempts_allowed(task: str) -> int:
     """Return how many attempts a job of `task` has where its schedule does not say."""
-    current_app.loader.import_default_modules()
+    load_tasks()
     known = current_app.tasks.get(task)
     if known is None or not hasattr(known, "attempts_allowed"):
         return conf().max_attempts

@@ -10,6 +10,7 @@ from django.db import connection
 from jobs.conf import conf
 from jobs.engine import limiting
 from jobs.engine.compiling import queue_for
+from jobs.engine.registry import load_tasks
 from jobs.insight.formats import instant
 from jobs.models import Job, Limit, Schedule, Worker
 from jobs.rules.states import Status
@@ -53,7 +54,7 @@ def what_blocks_queue(queue: str, task: str, now: datetime) -> str:
         return f"no worker takes jobs from the queue {queue!r}"
     if not any(task in one.tasks for one in workers if one.tasks) and all(one.tasks for one in workers):
         return f"no worker of the queue {queue!r} has a task named {task!r}"
-    current_app.loader.import_default_modules()
+    load_tasks()
     if task not in current_app.tasks and not any(one.tasks for one in workers):
         return f"no task named {task!r} is registered"
     return ""

@@ -50,6 +50,11 @@ END $$;
 
 CREATE FUNCTION jobs_task_deleted() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    -- What only ran after this one must not begin to fire at times of its own.
+    UPDATE {TASK} SET enabled = false WHERE id IN (
+        SELECT periodic_task_id FROM jobs_schedule WHERE after_id = OLD.id AND after_mode = 'trigger');
+    UPDATE jobs_schedule SET pause_note = 'The schedule it ran after, ' || OLD.name || ', was deleted.',
+           paused_by = 'system' WHERE after_id = OLD.id AND after_mode = 'trigger';
     UPDATE jobs_schedule SET after_id = NULL WHERE after_id = OLD.id;
     DELETE FROM jobs_blackout WHERE schedule_id = OLD.id;
     DELETE FROM jobs_limit WHERE name = 'schedule:' || OLD.id;

@@ -183,7 +183,11 @@ class Schedule(models.Model):
     group = models.CharField(max_length=100, blank=True, default="", db_default="")
     concurrency_key = models.CharField(max_length=200, blank=True, default="", db_default="")
     after = models.ForeignKey(
-        "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="dependents"
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.DO_NOTHING,  # a trigger pauses the dependents, and lets go
+        related_name="dependents",
     )
     after_mode = models.CharField(
         max_length=7, choices=AfterMode, default=AfterMode.TRIGGER, db_default=AfterMode.TRIGGER

@@ -158,3 +158,32 @@ def test_a_blackout_that_makes_no_sense(code: int, flags: tuple[str, ...]) -> No
     result = cli("blackouts", "create", "bad", *flags)
     assert (result.code, "\n" in result.err.strip()) == (code, False), result.err
     assert not Blackout.objects.exists()
+
+
+# --- seen before it is done ---------------------------------------------------------------------------
+
+
+@pytest.mark.semantics(29)
+def test_a_change_of_a_calendar_can_be_seen_first() -> None:
+    assert cli("calendars", "create", "work", "--closed", "sat,sun").code == 0
+    assert (
+        cli(
+            "schedules",
+            "create",
+            "daily",
+            "--task",
+            "jobs.canary",
+            "--cron",
+            "0 3 * * *",
+            "--calendar",
+            "work",
+        ).code
+        == 0
+    )
+    shown = cli("calendars", "update", "work", "--closed", "none", "--dry-run", "--json")
+    assert shown.code == 8
+    (item,) = shown.json["items"]
+    assert (item["name"], item["removed"], item["moved"]) == ("daily", 0, 0)
+    assert 24 <= item["added"] <= 27, "the Saturdays and Sundays of 90 days"
+    assert cli("calendars", "show", "work", "--json").json["version"] == 1, "nothing was changed"
+    assert cli("calendars", "update", "work", "--note", "x", "--dry-run", "--json").json == {"items": []}

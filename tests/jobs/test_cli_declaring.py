@@ -122,7 +122,8 @@ def test_every_setting_is_stored_and_applied_twice_is_no_change(folder: Path) ->
     (folder / "b.yaml").write_text(cli("schedules", "export").out)
     assert counts(apply(folder / "b.yaml")) == (0, 0, 0, 1)
     assert snapshot() == before
-    assert apply(write(folder, NIGHTLY))["items"][0]["changes"].keys() >= {
+    bare = {**NIGHTLY, "paused": False}
+    assert apply(write(folder, bare))["items"][0]["changes"].keys() >= {
         "rate",
         "start",
         "paused",
@@ -407,11 +408,18 @@ def test_files_that_cannot_be_read() -> None:
 # --- what goes on meanwhile -------------------------------------------------------------------------------
 
 
-def test_a_pause_by_hand_ends_with_the_next_apply_and_it_says_so(folder: Path) -> None:
+def test_a_pause_by_hand_survives_a_file_that_is_silent_about_it(folder: Path) -> None:
     path = write(folder, NIGHTLY)
     apply(path)
     pausing.pause(Schedule.objects.get(), note="incident 7", actor="ada")
-    result = cli("schedules", "apply", "-f", path, "--json")
+    assert counts(apply(path)) == (0, 0, 0, 1)
+    assert not PeriodicTask.objects.get().enabled, "what an operator paused at night, no deployment resumes"
+
+
+def test_a_pause_by_hand_ends_with_a_file_that_says_so(folder: Path) -> None:
+    apply(write(folder, NIGHTLY))
+    pausing.pause(Schedule.objects.get(), note="incident 7", actor="ada")
+    result = cli("schedules", "apply", "-f", write(folder, {**NIGHTLY, "paused": False}), "--json")
     assert result.json["items"][0]["changes"] == {"paused": [True, False]}
     assert "was paused by ada (incident 7) and resumes" in result.err
     assert PeriodicTask.objects.get().enabled

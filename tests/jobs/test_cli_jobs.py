@@ -10,7 +10,7 @@ import redis as redis_client
 from django.db import connection
 from django_celery_results.models import TaskResult
 
-from jobs.engine import executing, lifecycle
+from jobs.engine import finishing, lifecycle
 from jobs.engine.clock import database_now
 from jobs.engine.enqueueing import new_id
 from jobs.models import Job, JobLog
@@ -33,7 +33,7 @@ def failed(text: str = "CanaryError: boom", **fields: object) -> Job:
     row = job(**fields)
     execution = begin(row, max_attempts=1)
     execution.judge(FailureKind.ERROR)
-    assert executing.fail(execution, error=text, traceback="Traceback\n  here")
+    assert finishing.fail(execution, error=text, traceback="Traceback\n  here")
     row.refresh_from_db()
     return row
 
@@ -44,7 +44,7 @@ def completed(**fields: object) -> Job:
     execution = begin(row)
     line = JobLog(job_id=row.id, attempt=1, level=20, logger="t", content="hello", logged_at=database_now())
     execution.logs.append(line)
-    assert executing.complete(execution, lambda: _store(row.id))
+    assert finishing.complete(execution, lambda: _store(row.id))
     row.refresh_from_db()
     return row
 
@@ -179,7 +179,7 @@ def test_following_ends_with_the_job_and_shows_its_last_lines() -> None:
         job_id=row.id, attempt=1, level=30, logger="t", content="last words", logged_at=database_now()
     )
     execution.logs.append(line)
-    ended = _later(0.4, lambda: executing.complete(execution))
+    ended = _later(0.4, lambda: finishing.complete(execution))
     result = cli("jobs", "logs", row.id, "-f")
     ended.join()
     assert (result.code, "WARNING last words" in result.out) == (0, True)
@@ -219,7 +219,7 @@ def test_wait_exit_codes() -> None:
 def test_wait_returns_when_the_job_ends() -> None:
     row = job()
     execution = begin(row)
-    ended = _later(0.3, lambda: executing.complete(execution))
+    ended = _later(0.3, lambda: finishing.complete(execution))
     result = cli("jobs", "wait", row.id, "--timeout", "20s", "--json")
     ended.join()
     assert (result.code, result.json["status"]) == (0, "completed")

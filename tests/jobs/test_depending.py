@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 import redis as redis_client
+from django.db import connection
 
 from jobs.engine import claiming, depending, editing, lifecycle, pausing, syncing
 from jobs.engine.clock import database_now
@@ -137,3 +138,21 @@ def test_after_a_resume_the_count_begins_anew(redis: redis_client.Redis) -> None
     assert pausing.pause_failing() == []
     run(schedule, ok=False)
     assert pausing.pause_failing() == [str(schedule)]
+
+
+@pytest.mark.semantics(23)
+@pytest.mark.parametrize("how", ["ORM", "SQL"])
+def test_what_ran_after_a_deleted_schedule_is_paused_and_says_why(
+    redis: redis_client.Redis, how: str
+) -> None:
+    up, down = every(60, "up"), every(60, "down")
+    link(down, up)
+    if how == "ORM":
+        up.periodic_task.delete()
+    else:
+        with connection.cursor() as cursor:
+            cursor.execute("DELETE FROM django_celery_beat_periodictask WHERE id = %s", [up.pk])
+    syncing.sync_stale(database_now())
+    left = Schedule.objects.get(pk=down.pk)
+    assert (left.after, left.periodic_task.enabled, left.next_run_at) == (None, False, None)
+    assert left.pause_note == "The schedule it ran after, up, was deleted."

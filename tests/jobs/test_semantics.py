@@ -9,7 +9,17 @@ import pytest
 import redis as redis_client
 from django_celery_beat.models import PeriodicTask
 
-from jobs.engine import attending, claiming, dispatching, executing, lifecycle, pausing, syncing, triggering
+from jobs.engine import (
+    attending,
+    claiming,
+    dispatching,
+    executing,
+    lifecycle,
+    losing,
+    pausing,
+    syncing,
+    triggering,
+)
 from jobs.engine.clock import database_now
 from jobs.engine.executing import Execution, Refusal
 from jobs.engine.records import Fence
@@ -181,11 +191,11 @@ def test_a_hard_limit_is_an_attempt_that_timed_out_and_is_tried_again(redis: red
     execution = begin(row)
     row.refresh_from_db()
     assert row.expected_end_at is not None
-    executing.timed_out(execution.fence, 9, 5)
+    losing.timed_out(execution.fence, 9, 5)
     row.refresh_from_db()
     assert (row.status, row.attempts.get().outcome) == (Status.DELAYED, "timeout")
     lifecycle.promote([row.id])
-    executing.timed_out(begin(row, attempt=2).fence, 9, 5)
+    losing.timed_out(begin(row, attempt=2).fence, 9, 5)
     row.refresh_from_db()
     assert (row.status, row.reason) == (Status.FAILED, "exhausted")
 
@@ -230,7 +240,6 @@ def test_a_task_knows_what_it_runs_for(
 
 
 @pytest.mark.semantics(27)
-@pytest.mark.xfail(reason="payload templates are not built yet", strict=True)
 def test_a_payload_may_name_its_time(this_worker: redis_client.Redis) -> None:
     every(60, kwargs={"note": "for {{ scheduled_for }}"})
     claiming.claim_due(NOON + minutes(1))

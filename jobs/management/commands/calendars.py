@@ -8,16 +8,20 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from jobs.cli import views
+from jobs.cli import diffs, views
 from jobs.cli.base import GroupCommand, YesFlag, verb
-from jobs.cli.failures import NOT_FOUND, Failure, usage
+from jobs.cli.failures import DRIFT, NOT_FOUND, Failure, usage
 from jobs.cli.output import Document
 from jobs.cli.windows import parse_dates, parse_windows
 from jobs.engine import calendaring
+from jobs.engine.clock import database_now
 from jobs.engine.editing import check_zone
+from jobs.insight import comparing
 from jobs.insight.calendars import calendar_document, calendar_documents
 from jobs.models import Calendar
 from jobs.rules.icalendar import parse_ics
+
+DAYS, SHOWN = 90, 20
 
 Name = Annotated[str, Argument(metavar="NAME", show_default=False)]
 
@@ -90,11 +94,21 @@ class Command(GroupCommand):
         self._show(name)
 
     @verb(flags=CalendarFlags)
-    def update(self, name: Name, flags: CalendarFlags) -> None:
+    def update(
+        self,
+        name: Name,
+        flags: CalendarFlags,
+        dry_run: Annotated[
+            bool, Option("--dry-run", help="Show which runs of the next 90 days would differ. Exit code 8.")
+        ] = False,
+    ) -> None:
         """Change what is named; the word "none" empties it. Schedules follow from now on."""
         values = flags.values()
         if not values:
             raise usage("Nothing to change: name what is to be different, such as --exclude.")
+        if dry_run:
+            self._foretell(name, values)
+            return
         calendaring.change_calendar(name, values)
         self.out.note(f"updated {name}")
         self._show(name)
@@ -131,6 +145,14 @@ class Command(GroupCommand):
         if self.as_json:
             self.out.document({"name": name, "deleted": True})
         self.out.note(f"deleted {name}")
+
+    def _foretell(self, name: str, values: dict[str, Any]) -> None:
+        found = comparing.of_calendar(
+            name, lambda: calendaring.change_calendar(name, values), now=database_now(), days=DAYS
+        )
+        diffs.show(self.out, found, SHOWN)
+        if found:
+            raise Failure("", DRIFT)
 
     def _named(self, name: str) -> Calendar:
         calendar = Calendar.objects.filter(name=name).first()
