@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import signal
 from collections import Counter
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 import redis as redis_client
 from celery.result import AsyncResult
-from django_celery_beat.models import ClockedSchedule, IntervalSchedule, PeriodicTask
+from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from jobs.engine.clock import database_now
 from jobs.models import Job, Schedule, Worker
@@ -195,6 +196,54 @@ def test_a_running_job_can_be_cancelled(line: Line, tmp_path: Path) -> None:
     job = eventually(lambda: Job.objects.filter(status="cancelled").first(), 10, lambda: line.tail(worker))
     assert [a.outcome for a in job.attempts.all()] == ["cancelled"]
     eventually(lambda: AsyncResult(job_id).state == "REVOKED", 5)
+
+
+@pytest.mark.semantics(16)
+@pytest.mark.parametrize("policy", ["cancel_other", "terminate_other"])
+def test_an_overlapping_run_stops_the_other_and_starts(line: Line, tmp_path: Path, policy: str) -> None:
+    notes = tmp_path / "notes"
+    line.beat()
+    worker = line.worker()
+    interval, _ = IntervalSchedule.objects.get_or_create(every=5, period="seconds")
+    row = PeriodicTask.objects.create(
+        name="overlapping", task="tests.record", interval=interval, args=json.dumps([str(notes), 60])
+    )
+    Schedule.objects.filter(pk=row.pk).update(overlap=policy)
+    eventually(lambda: len(begins(notes)) >= 2, 30, lambda: line.tail(worker))
+    PeriodicTask.objects.filter(pk=row.pk).update(enabled=False)
+    first, second = Job.objects.order_by("scheduled_for")[:2]
+    assert (first.status, first.reason) == ("cancelled", "cancelled"), line.tail(worker)
+    assert [attempt.outcome for attempt in first.attempts.all()] == ["cancelled"]
+    assert second.started_at >= first.finished_at, "it starts when the other has stopped"
+
+
+def test_a_beat_that_was_down_catches_up_by_policy(line: Line) -> None:
+    """Every 15 s, down for 5 minutes: `all` 20 runs, `latest` one; a daily time is never at a wrong hour."""
+    now = database_now()
+    interval, _ = IntervalSchedule.objects.get_or_create(every=15, period="seconds")
+    for policy in ("all", "latest", "none"):
+        row = PeriodicTask.objects.create(
+            name=policy, task="jobs.canary", interval=interval, start_time=now - timedelta(hours=1)
+        )
+        Schedule.objects.filter(pk=row.pk).update(catch_up=policy, overlap="allow_all")
+    daily = CrontabSchedule.objects.create(
+        minute=str(now.minute), hour=str((now.hour - 5) % 24), timezone="UTC"
+    )
+    row = PeriodicTask.objects.create(name="daily", task="jobs.canary", crontab=daily)
+    assert line.manage("beat_tick", "--once").returncode == 0
+    down_since = database_now() - timedelta(minutes=5)
+    Schedule.objects.exclude(pk=row.pk).update(decided_through=down_since, next_run_at=down_since)
+    Schedule.objects.filter(pk=row.pk).update(
+        decided_through=now - timedelta(hours=6), next_run_at=now - timedelta(hours=5)
+    )
+    assert line.manage("beat_tick", "--once").returncode == 0
+    ran = Counter(Job.objects.exclude(status="skipped").values_list("schedule_name", flat=True))
+    assert 19 <= ran["all"] <= 21
+    assert ran["latest"] == 1
+    assert ran["none"] <= 1
+    late = Job.objects.get(schedule_name="daily")
+    assert late.status == "waiting"
+    assert late.scheduled_for == (now - timedelta(hours=5)).replace(second=0, microsecond=0), "its own hour"
 
 
 def test_callers_see_no_error_while_redis_is_away(line: Line, tmp_path: Path) -> None:
