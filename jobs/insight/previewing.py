@@ -79,6 +79,8 @@ def next_run_at(schedule: Schedule) -> datetime | None:
         return schedule.next_run_at
     if not schedule.periodic_task.enabled:
         return None
+    if schedule.after_id and schedule.after_mode == schedule.AfterMode.TRIGGER:
+        return None  # only the other one's end starts it
     try:
         found = upcoming(schedule, after=max(schedule.edited_at, schedule.decided_through), limit=1)
     except CompileError:

@@ -170,3 +170,11 @@ def test_an_edit_of_the_calendar_interval_by_sql_is_noticed() -> None:
     syncing.sync_stale(database_now())
     Schedule.objects.update(calendar_every=1)
     assert Schedule.objects.get().stale
+
+
+@pytest.mark.semantics(23)
+def test_a_schedule_that_only_another_one_starts_has_no_next_run() -> None:
+    for name in ("first", "second"):
+        assert cli("schedules", "create", name, "--task", "jobs.canary", "--cron", "0 3 * * *").code == 0
+    updated = cli("schedules", "update", "second", "--after", "first", "--json")
+    assert updated.json["next_run_at"] is None, "before any beat has seen the edit, too"
