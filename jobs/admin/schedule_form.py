@@ -307,6 +307,8 @@ class ScheduleForm(WorkFields, TimingFields, PolicyFields, forms.ModelForm):  # 
             values |= timing_entry.cron_columns(self.entry, row.crontab)
         else:
             values |= {"cron_day_of_month": "", "cron_day_of_week": ""}
+        if isinstance(self.entry, datetime) and (not self.existing or self.timing_changed):
+            values |= editing.once_policy(self.entry, data["timezone"])
         changed = {name: value for name, value in values.items() if getattr(policy, name) != value}
         before = {name: getattr(policy, name) for name in changed}
         if changed:

@@ -135,7 +135,8 @@ def initial(row: PeriodicTask, default_zone: str) -> dict[str, Any]:
     elif row.interval_id:
         values |= _interval(row.interval)
     elif row.clocked_id:
-        values |= {"kind": "once", "at": wall(row.clocked.clocked_time, default_zone)}
+        zone = policy.once_tz or default_zone
+        values |= {"kind": "once", "timezone": zone, "at": wall(row.clocked.clocked_time, zone)}
     elif row.solar_id:
         sun = row.solar
         values |= {

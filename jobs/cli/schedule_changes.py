@@ -56,6 +56,7 @@ def create(name: str, flags: ScheduleFlags) -> list[str]:
         every=flags.interval(),
         every_calendar=calendar_intervals.of_flags(flags, tz, _at(bounds.get("start_time"))),
         at=_at(at),
+        tz=tz,
         start_time=_at(bounds.get("start_time")),
         end_time=end,
         policy={**flags.policy(), **_links(flags)},
@@ -211,7 +212,8 @@ def _replacement(
         raise usage(NEEDS_A_TIME)
     editing.check_future(instant.at)
     clocked, _ = ClockedSchedule.objects.get_or_create(clocked_time=instant.at)
-    return {"clocked": clocked, "one_off": True}, no_days, instant.note
+    said = editing.once_policy(instant.at, tz)
+    return {"clocked": clocked, "one_off": True}, {**no_days, **said}, instant.note
 
 
 def _new_cron(flags: ScheduleFlags, tz: str, old: CronSpec | None = None) -> CronSpec:

@@ -35,6 +35,7 @@ POLICY_FIELDS = frozenset(
         "deadline", "on_complete", "max_attempts", "backoff_base", "backoff_factor", "backoff_cap", "timeout",
         "note", "pause_note", "paused_until", "calendar", "roll", "group", "concurrency_key", "after",
         "after_mode", "after_on", "after_within", "pause_after_failures", "manager",
+        "once_wall", "once_tz",
     }
 )  # fmt: skip
 
@@ -70,6 +71,8 @@ class Draft:
     every: timedelta | None = None
     every_calendar: CalendarIntervalSpec | None = None
     at: datetime | None = None
+    tz: str = "UTC"
+    """The zone in which `at` was said."""
     queue: str | None = None
     priority: int | None = None
     args: list[Any] = field(default_factory=list)
@@ -111,10 +114,21 @@ def create(draft: Draft) -> Schedule:
             if PeriodicTask.objects.filter(name=draft.name).exists():
                 raise NameTakenError(f"There is a schedule named {draft.name!r} already.")
             row.save()
-            timing = calendar_policy(draft.every_calendar) or _cron_policy(draft.cron)
+            timing = (
+                calendar_policy(draft.every_calendar)
+                or _cron_policy(draft.cron)
+                or once_policy(draft.at, draft.tz)
+            )
             return set_policy(Schedule.objects.get(pk=row.pk), {**timing, **draft.policy})
     except (ValidationError, IntegrityError) as exc:
         raise EditError(sentence(exc)) from exc
+
+
+def once_policy(at: datetime | None, tz: str) -> dict[str, Any]:
+    """Return the policy columns that keep how a one-shot's instant was said (SEMANTICS 9)."""
+    if at is None:
+        return {}
+    return {"once_wall": at.astimezone(ZoneInfo(tz)).replace(tzinfo=None).isoformat(), "once_tz": tz}
 
 
 def set_policy(schedule: Schedule, values: Mapping[str, Any]) -> Schedule:

@@ -243,7 +243,7 @@ def _when(schedule: Schedule, timing: Timing | None, *, triggered: bool) -> Docu
             "description": text,
         }
     return {
-        "timing": _timing(timing.spec) if timing else None,
+        "timing": _timing(timing.spec, schedule) if timing else None,
         "description": describe(timing.spec) if timing else None,
     }
 
@@ -264,14 +264,15 @@ def _links(schedule: Schedule, limits: Mapping[str, Limit] | None) -> Document:
     }
 
 
-def _timing(spec: TimingSpec) -> Document:
+def _timing(spec: TimingSpec, schedule: Schedule) -> Document:
     match spec:
         case CronSpec():
             kind, expression = "cron", spec.expression
         case IntervalSpec():
             kind, expression = "interval", compact(spec.every)
         case OneShotSpec():
-            kind, expression = "once", instant(spec.at) or ""
+            said = {"tz": schedule.once_tz or "UTC", "local": schedule.once_wall or None}
+            return {"kind": "once", "expression": instant(spec.at), **said}
         case SolarSpec():
             kind, expression = "solar", f"{spec.event} {spec.latitude:g},{spec.longitude:g}"
         case CalendarIntervalSpec():

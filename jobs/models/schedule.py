@@ -162,6 +162,9 @@ class Schedule(models.Model):
         "crontab's own fields are then not looked at.",
     )
     calendar_unit = models.CharField(max_length=5, choices=CalendarUnit, blank=True, db_default="")
+    once_wall = models.CharField(max_length=32, blank=True, default="", db_default="", editable=False)
+    once_tz = models.CharField(max_length=63, blank=True, default="", db_default="", editable=False)
+    """What a person said of a one-shot: its wall time and zone. `clocked_time` is what that came to in UTC."""
     max_runs = models.PositiveIntegerField(null=True, blank=True, help_text="Stop after this many starts.")
     deadline = models.DurationField(
         null=True, blank=True, help_text="A job that has not started this long after its time is skipped."

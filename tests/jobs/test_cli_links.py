@@ -178,3 +178,24 @@ def test_a_schedule_that_only_another_one_starts_has_no_next_run() -> None:
         assert cli("schedules", "create", name, "--task", "jobs.canary", "--cron", "0 3 * * *").code == 0
     updated = cli("schedules", "update", "second", "--after", "first", "--json")
     assert updated.json["next_run_at"] is None, "before any beat has seen the edit, too"
+
+
+@pytest.mark.semantics(9)
+def test_a_one_shot_keeps_its_wall_time_and_its_zone() -> None:
+    made = cli(
+        "schedules", "create", "launch", "--task", "jobs.canary", "--at", "2031-07-01T09:00", "--tz", "Asia/Kolkata",
+        "--json",
+    )  # fmt: skip
+    assert made.json["timing"] == {
+        "kind": "once",
+        "expression": "2031-07-01T03:30:00Z",
+        "tz": "Asia/Kolkata",
+        "local": "2031-07-01T09:00:00",
+    }
+    moved = cli(
+        "schedules", "update", "launch", "--at", "2031-07-01T09:00", "--tz", "Europe/Berlin", "--json"
+    )
+    assert (moved.json["timing"]["tz"], moved.json["timing"]["expression"]) == (
+        "Europe/Berlin",
+        "2031-07-01T07:00:00Z",
+    )

@@ -92,7 +92,12 @@ def test_create_in_and_at() -> None:
     at = datetime.fromisoformat(made["next_run_at"])
     assert timedelta(minutes=119) < at - datetime.now(UTC) < timedelta(minutes=121)
     made = make("later", "--at", "2027-07-01T10:00", "--tz", "Europe/Berlin")
-    assert made["timing"] == {"kind": "once", "expression": "2027-07-01T08:00:00Z", "tz": "UTC"}
+    assert made["timing"] == {
+        "kind": "once",
+        "expression": "2027-07-01T08:00:00Z",
+        "tz": "Europe/Berlin",
+        "local": "2027-07-01T10:00:00",
+    }
     assert PeriodicTask.objects.get(name="later").one_off
 
 
