@@ -184,7 +184,7 @@ def _new_times(
     elif flags.tz or flags.day_match or flags.month_end or flags.dst:
         if isinstance(old, CronSpec):
             cron = _changed_cron(old, flags)
-            columns["crontab"], policy = editing.crontab_row(cron), editing._cron_policy(cron)
+            columns["crontab"], policy = editing.crontab_row(cron), editing.cron_policy(cron)
         elif flags.day_match or flags.month_end or flags.dst or not bounds:
             raise usage(
                 "--tz, --day-match, --month-end and --dst are for a crontab, and this schedule has none."
@@ -199,7 +199,7 @@ def _replacement(
     no_days = {"cron_day_of_month": "", "cron_day_of_week": "", **editing.NO_CALENDAR_INTERVAL}
     if flags.cron is not None:
         cron = _new_cron(flags, tz, old if isinstance(old, CronSpec) else None)
-        return {"crontab": editing.crontab_row(cron), "one_off": False}, editing._cron_policy(cron), ""
+        return {"crontab": editing.crontab_row(cron), "one_off": False}, editing.cron_policy(cron), ""
     interval = flags.interval()
     if interval is not None:
         return {"interval": editing.interval_row(interval), "one_off": False}, no_days, ""

@@ -355,7 +355,7 @@ def _policy_columns(declaration: Declaration, state: State, changed: set[str]) -
         columns |= {
             **defaults,
             **none,
-            **editing._cron_policy(declaration.cron),
+            **editing.cron_policy(declaration.cron),
             **editing.calendar_policy(declaration.every_calendar),
         }
     return columns

@@ -116,7 +116,7 @@ def create(draft: Draft) -> Schedule:
             row.save()
             timing = (
                 calendar_policy(draft.every_calendar)
-                or _cron_policy(draft.cron)
+                or cron_policy(draft.cron)
                 or once_policy(draft.at, draft.tz)
             )
             return set_policy(Schedule.objects.get(pk=row.pk), {**timing, **draft.policy})
@@ -216,7 +216,8 @@ def parse_cron(text: str, *, tz: str, day_match: str | None = None, dst: str | N
         raise EditError(str(exc)) from exc
 
 
-def _cron_policy(cron: CronSpec | None) -> dict[str, Any]:
+def cron_policy(cron: CronSpec | None) -> dict[str, Any]:
+    """Return the policy columns that complete a crontab row; none for no crontab."""
     if cron is None:
         return {}
     day, weekday = _row_fields(cron)

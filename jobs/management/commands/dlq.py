@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -31,6 +32,28 @@ All = Annotated[bool, Option("--all", help="Every dead letter.")]
 By = Literal["exception", "task", "queue", "schedule", "reason"]
 
 Act = Callable[[Sequence[str]], list[str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhichFlags:
+    """Which dead letters are meant, where they are not named one by one."""
+
+    task: Task = None
+    queue: Queue = None
+    schedule: ScheduleName = None
+    exception: Exception_ = None
+    all_: All = False
+
+    def choose(self, ids: list[str] | None) -> Selection:
+        """Return the choice. Raises `Failure` (usage) when nothing, or too much, is said."""
+        return selection(
+            ids or [],
+            task=self.task,
+            queue=self.queue,
+            schedule=self.schedule,
+            exception=self.exception,
+            everything=self.all_,
+        )
 
 
 class Command(GroupCommand):
@@ -76,39 +99,15 @@ class Command(GroupCommand):
         fields = views.job_fields(document)
         self.out.item(document, {**fields, "tracebacks": "\n".join(tracebacks), "logs": "\n".join(logs)})
 
-    @verb()
-    def replay(
-        self,
-        ids: Ids = None,
-        task: Task = None,
-        queue: Queue = None,
-        schedule: ScheduleName = None,
-        exception: Exception_ = None,
-        all_: All = False,
-        yes: YesFlag = False,
-    ) -> None:
+    @verb(flags=WhichFlags)
+    def replay(self, flags: WhichFlags, ids: Ids = None, yes: YesFlag = False) -> None:
         """Let failed jobs run again, under their ids and with all their attempts."""
-        chosen = selection(
-            ids or [], task=task, queue=queue, schedule=schedule, exception=exception, everything=all_
-        )
-        self._apply(chosen, replaying.replay, "replayed", yes=yes)
+        self._apply(flags.choose(ids), replaying.replay, "replayed", yes=yes)
 
-    @verb()
-    def discard(
-        self,
-        ids: Ids = None,
-        task: Task = None,
-        queue: Queue = None,
-        schedule: ScheduleName = None,
-        exception: Exception_ = None,
-        all_: All = False,
-        yes: YesFlag = False,
-    ) -> None:
+    @verb(flags=WhichFlags)
+    def discard(self, flags: WhichFlags, ids: Ids = None, yes: YesFlag = False) -> None:
         """Decide that failed jobs need not run. Their history stays."""
-        chosen = selection(
-            ids or [], task=task, queue=queue, schedule=schedule, exception=exception, everything=all_
-        )
-        self._apply(chosen, replaying.discard, "discarded", yes=yes)
+        self._apply(flags.choose(ids), replaying.discard, "discarded", yes=yes)
 
     @verb()
     def export(
