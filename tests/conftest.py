@@ -9,6 +9,13 @@ import redis as redis_client
 from django.conf import settings
 
 from jobs.engine.dispatching import doorbell
+from jobs.engine.registry import load_tasks
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tasks() -> None:
+    """The tasks of the project are registered, as in a worker, whichever test comes first."""
+    load_tasks()
 
 
 @pytest.fixture

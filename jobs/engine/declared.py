@@ -20,6 +20,7 @@ from jobs.rules import durations
 from jobs.rules.crontab import DST_PRESETS, restricts_both_days
 from jobs.rules.declaration import After, Declaration
 from jobs.rules.declared_values import CALENDAR_UNITS, TIMINGS
+from jobs.rules.instants import rfc3339
 
 State = dict[str, Any]
 
@@ -189,7 +190,7 @@ def plain(value: Any) -> Any:
         case timedelta():
             return durations.write(value)
         case datetime():
-            return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+            return rfc3339(value)
         case After():
             default = After(value.schedule)
             named = {name: getattr(value, name) for name in ("on", "mode", "within")}

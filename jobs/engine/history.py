@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from django_celery_results.models import TaskResult
@@ -12,6 +12,7 @@ from jobs.engine.payload import decode
 from jobs.engine.records import Started
 from jobs.models import Job
 from jobs.rules import templating
+from jobs.rules.instants import rfc3339
 from jobs.rules.states import Status
 
 
@@ -62,4 +63,4 @@ def fill_payload(started: Started) -> Started:
 
 
 def _text(moment: datetime | None) -> str | None:
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z") if moment else None
+    return rfc3339(moment) if moment else None

@@ -14,20 +14,28 @@ from jobs.rules.retry import FailureKind, RetryAt
 from jobs.rules.states import Status
 
 
+def _running(fence: Fence) -> Job | None:
+    return Job.objects.filter(id=fence.job_id, attempt=fence.attempt, status=Status.ACTIVE).first()
+
+
+def _status(fence: Fence) -> Status:
+    return Status(Job.objects.values_list("status", flat=True).get(id=fence.job_id))
+
+
 def crashed(fence: Fence, why: str) -> Status | None:
     """The pool child of this attempt died; return what the job is now, None if it was decided before."""
-    job = Job.objects.filter(id=fence.job_id, attempt=fence.attempt, status=Status.ACTIVE).first()
+    job = _running(fence)
     if job is None:
         return None
     with transaction.atomic():
         lost = recovering.Lost(fence, job.errors, job.crashes, stopped=False, why=why)
         recovering.declare_lost(lost)
-    return Status(Job.objects.values_list("status", flat=True).get(id=fence.job_id))
+    return _status(fence)
 
 
 def timed_out(fence: Fence, limit: float, default_max_attempts: int) -> Status | None:
     """The attempt was killed at its hard limit; return what the job is now, None if decided before."""
-    job = Job.objects.filter(id=fence.job_id, attempt=fence.attempt, status=Status.ACTIVE).first()
+    job = _running(fence)
     if job is None:
         return None
     error = f"TimeLimitExceeded: the attempt was killed at its hard limit of {limit:g} s."
@@ -37,7 +45,7 @@ def timed_out(fence: Fence, limit: float, default_max_attempts: int) -> Status |
         finishing.retry(execution, error=error, traceback="")
     else:
         finishing.fail(execution, error=error, traceback="")
-    return Status(Job.objects.values_list("status", flat=True).get(id=fence.job_id))
+    return _status(fence)
 
 
 def interrupted(fence: Fence) -> bool:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from kombu.utils import json as kombu_json
 
+from jobs.rules.instants import rfc3339
+
 
 def instant(moment: datetime | None) -> str | None:
     """Return `2026-11-21T08:00:00Z`, with a fraction only where there is one."""
-    if moment is None:
-        return None
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return None if moment is None else rfc3339(moment)
 
 
 def seconds(length: timedelta | None) -> float | int | None:

@@ -15,7 +15,7 @@ from jobs.engine.clock import database_now
 from jobs.engine.records import Fence
 from jobs.models import Job, Schedule
 from jobs.rules.states import Outcome
-from tests.acceptance.line import database_url
+from tests.acceptance.line import database_url, eventually
 from tests.jobs.builders import NOON, begin, every, job, minutes, seconds, worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -109,7 +109,7 @@ def test_of_two_starts_one_waits_and_loses() -> None:
     with transaction.atomic():
         begin(row, worker_id=first)
         thread, out = in_thread(start_second)
-        wait_until(waits_for_a_lock)
+        eventually(waits_for_a_lock, 4)
     thread.join(10)
     assert isinstance(out[0], executing.Refusal)
     assert Job.objects.get().worker_id == first
@@ -121,7 +121,7 @@ def test_a_finish_and_a_rescue_do_not_both_count() -> None:
     with transaction.atomic():
         assert lifecycle.complete(execution.fence)
         thread, out = in_thread(lambda: lifecycle.crash(execution.fence, "lost"))
-        wait_until(waits_for_a_lock)
+        eventually(waits_for_a_lock, 4)
     thread.join(10)
     assert out == [False]
     assert (Job.objects.get().status, Job.objects.get().crashes) == ("completed", 0)
@@ -145,11 +145,3 @@ def test_two_promotions_send_one_message(redis: Any) -> None:
         thread.join(10)
     assert sum(out[0] for _, out in threads) == 1
     assert redis.llen("default") == 1
-
-
-def wait_until(check: Callable[[], bool]) -> None:
-    for _ in range(200):
-        if check():
-            return
-        threading.Event().wait(0.02)
-    raise AssertionError("nobody waited")
