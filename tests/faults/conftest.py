@@ -1,0 +1,49 @@
+"""A scene for each fault: its own Redis, its seed and its size; and the verdicts of the run."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.reporting import Verdict
+from tests.faults.scene import Scene
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test of this folder starts real processes."""
+    for item in items:
+        if Path(item.path).parent == Path(__file__).parent and item.get_closest_marker("fault"):
+            item.add_marker(pytest.mark.acceptance)
+
+
+@pytest.fixture
+def scene(request: pytest.FixtureRequest, transactional_db: None, tmp_path: Path) -> Iterator[Scene]:
+    """What a test of a fault works with; when it is over, its verdict is written down."""
+    marker = request.node.get_closest_marker("fault")
+    assert marker is not None, "a scene is for the test of a fault"
+    number, fault = marker.args
+    seed = int(os.environ.get("JADWAL_FAULT_SEED") or random.SystemRandom().randrange(1_000_000))
+    began = time.monotonic()
+    with Scene(tmp_path, seed, full=os.environ.get("JADWAL_FAULTS") == "full") as scene:
+        yield scene
+        passed = not getattr(request.node, "failed", True)
+    seconds = time.monotonic() - began
+    verdict = Verdict(number, fault, passed, round(seconds, 1), seed, scene.figures)
+    print(verdict.as_json())
+    if report := os.environ.get("JADWAL_FAULTS_REPORT"):
+        with Path(report).open("a") as out:
+            out.write(verdict.as_json() + "\n")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Let the fixture know how the test itself ended."""
+    report = yield
+    if report.when == "call":
+        item.failed = report.failed  # type: ignore[attr-defined]
+    return report  # type: ignore[return-value]
