@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -24,6 +25,10 @@ class Conf:
     """How often a beat compares waiting jobs with the messages in Redis."""
     publish_grace: timedelta = timedelta(seconds=5)
     """A waiting job is not looked for in Redis before it is this old."""
+    spool: Path = Path("spool")
+    """Folder of outcomes that could not be recorded because the database was away."""
+    memory_limit: int | None = None
+    """Bytes of memory that a pool child may have; None: no limit."""
     max_attempts: int = 5
     """Attempts a job has, unless its task or schedule says otherwise."""
     adopt_foreign: bool = True
@@ -49,6 +54,8 @@ def conf() -> Conf:
         sweep=seconds("SWEEP_SECONDS", default.sweep),
         reconcile=seconds("RECONCILE_SECONDS", default.reconcile),
         publish_grace=seconds("PUBLISH_GRACE_SECONDS", default.publish_grace),
+        spool=Path(raw.get("SPOOL_DIR", default.spool)),
+        memory_limit=raw["MEMORY_LIMIT_MB"] * 1024 * 1024 if raw.get("MEMORY_LIMIT_MB") else None,
         max_attempts=raw.get("MAX_ATTEMPTS", default.max_attempts),
         adopt_foreign=raw.get("ADOPT_FOREIGN", default.adopt_foreign),
         flower_url=raw.get("FLOWER_URL", default.flower_url),

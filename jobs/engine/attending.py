@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from django.db import connection
+from django.db.models import Q
 from django.db.models.functions import Now
 
+from jobs.engine.records import Fence
 from jobs.models import Job, Worker
 from jobs.rules.states import Status
 
@@ -60,10 +64,33 @@ def running(worker_id: UUID) -> int:
     return Job.objects.filter(worker_id=worker_id, status=Status.ACTIVE).count()
 
 
-def cancel_requests(worker_id: UUID) -> list[str]:
-    """Return the jobs of a worker that somebody wants stopped."""
-    return list(
-        Job.objects.filter(
-            worker_id=worker_id, status=Status.ACTIVE, cancel_requested_at__isnull=False
-        ).values_list("id", flat=True)
-    )
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a worker's rows say about the attempts that it believes to run."""
+
+    to_cancel: frozenset[str] = frozenset()
+    """Jobs that somebody wants stopped."""
+    lost: frozenset[Fence] = frozenset()
+    """Attempts it runs that are no longer its own: the lease was lost, and they are decided."""
+    orphans: frozenset[Fence] = frozenset()
+    """Attempts that are its own by the ledger, and that it does not run."""
+
+
+def look(worker_id: UUID, running: Collection[Fence]) -> Look:
+    """Compare the ledger with what a worker runs.
+
+    Either side may be a moment behind the other: only what two looks in a row agree on is true.
+    """
+    attempts = {fence.job_id: fence.attempt for fence in running}
+    rows = Job.objects.filter(Q(worker_id=worker_id, status=Status.ACTIVE) | Q(id__in=list(attempts)))
+    to_cancel, lost, orphans = set(), set(), set()
+    for job in rows.only("id", "attempt", "status", "worker_id", "cancel_requested_at"):
+        own = job.status == Status.ACTIVE and job.worker_id == worker_id
+        if own and job.cancel_requested_at is not None:
+            to_cancel.add(job.id)
+        if own and attempts.get(job.id) != job.attempt:
+            orphans.add(Fence(job.id, job.attempt))
+        believed = attempts.get(job.id)
+        if believed is not None and job.attempt >= believed and not (own and job.attempt == believed):
+            lost.add(Fence(job.id, believed))
+    return Look(frozenset(to_cancel), frozenset(lost), frozenset(orphans))

@@ -12,7 +12,7 @@ from typing import Any
 
 from uuid_utils import uuid7
 
-from jobs.engine import dispatching, lifecycle, payload
+from jobs.engine import dispatching, ending, lifecycle, payload
 from jobs.engine.clock import database_now
 from jobs.engine.dispatching import Message
 from jobs.engine.records import NewJob
@@ -30,8 +30,14 @@ def new_id() -> str:
 def enqueue(jobs: Sequence[NewJob]) -> set[str]:
     """Store `jobs` and publish those that are due; return the ids that are new.
 
+    At the end of a task they are follow-ups, and become part of its ending instead.
+
     Raises whatever the database raises; trouble with the broker is nobody's error here.
     """
+    end = ending.being_collected()
+    if end is not None:
+        end.jobs += jobs
+        return {job.id for job in jobs}
     new = lifecycle.birth(jobs)
     dispatching.publish_on_commit(
         [Message.of(job) for job in jobs if job.id in new and job.status is Status.WAITING]
@@ -58,15 +64,14 @@ def action(
 
     Raises `payload.PayloadError` when the arguments cannot be stored.
     """
-    now = database_now()
-    later = eta is not None and eta > now + NEAR
+    later = eta is not None and (bool(ending.being_collected()) or eta > database_now() + NEAR)
     job = NewJob(
         id=job_id or new_id(),
         task=task,
         queue=queue,
         trigger=trigger,
         status=Status.DELAYED if later else Status.WAITING,
-        available_at=eta if later and eta else now,
+        available_at=eta if later else None,
         args=payload.encode(list(args)),
         kwargs=payload.encode(kwargs or {}),
         headers=payload.encode(headers or {}),

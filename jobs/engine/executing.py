@@ -7,29 +7,26 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections.abc import Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError
-
 from jobs.conf import conf
 from jobs.engine import history, lifecycle, limiting, payload
 from jobs.engine.clock import database_now
+from jobs.engine.ending import Ending, LogLine
 from jobs.engine.records import Fence, NewJob, Started
-from jobs.models import Job, JobLog
+from jobs.models import Job
 from jobs.rules import retry as retry_rules
 from jobs.rules.retry import FailureKind, GiveUp, RetryAt, RetryPolicy
 from jobs.rules.states import Reason, Status, Trigger
 
 logger = logging.getLogger(__name__)
-
-DATABASE_TROUBLE = (OperationalError, InterfaceError)
-RETRY_PAUSE_MOST = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +56,10 @@ class Replacement:
     kwargs: dict[str, Any]
     headers: dict[str, Any]
 
+    def as_work(self) -> dict[str, Any]:
+        """Return it as columns of a job."""
+        return asdict(self)
+
 
 @dataclass(slots=True)
 class Execution:
@@ -66,7 +67,9 @@ class Execution:
 
     started: Started
     default_max_attempts: int
-    logs: list[JobLog] = field(default_factory=list)
+    worker_id: str = ""
+    began: float = field(default_factory=time.monotonic)
+    logs: list[LogLine] = field(default_factory=list)
     retry_request: RetryRequest | None = None
     replacement: Replacement | None = None
     verdict: RetryAt | GiveUp | None = None
@@ -75,8 +78,19 @@ class Execution:
     """Links of a task that has returned: signatures that take its result."""
     chain: list[Any] = field(default_factory=list)
     """The rest of its chain; the next step is the last."""
-    settled: bool = False
+    ending: Ending | None = None
+    """How it ended; None while it runs."""
     entered: bool = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether its end is known."""
+        return self.ending is not None
+
+    def now(self) -> datetime:
+        """Return the database's time, without asking it: when the attempt began there, and how long ago."""
+        elapsed = timedelta(seconds=time.monotonic() - self.began)
+        return (self.started.started_at or datetime.now(UTC)) + elapsed
 
     @property
     def fence(self) -> Fence:
@@ -94,7 +108,9 @@ class Execution:
             cap=timedelta(seconds=own["cap"]) if "cap" in own else default.cap,
         )
 
-    def judge(self, kind: FailureKind, retry_after: timedelta | None = None) -> RetryAt | GiveUp:
+    def judge(
+        self, kind: FailureKind, retry_after: timedelta | None = None, *, now: datetime | None = None
+    ) -> RetryAt | GiveUp:
         """Decide what becomes of the job after this attempt failed, and remember it."""
         self.kind = kind
         self.verdict = retry_rules.decide(
@@ -102,7 +118,7 @@ class Execution:
             kind=kind,
             attempts=self.started.errors + 1,
             crashes=self.started.crashes,
-            now=database_now(),
+            now=now or self.now(),
             random=random.random(),  # noqa: S311  (spreads load; guards nothing)
             retry_after=retry_after,
         )
@@ -157,7 +173,7 @@ def begin(
     )
     started = start() or limiting.start_within(fence, partial(start, within_limits=True), now=now)
     if isinstance(started, Started):
-        return Execution(history.fill_payload(started), default_max_attempts)
+        return Execution(history.fill_payload(started), default_max_attempts, str(worker_id))
     return Refusal(fence.job_id, started or _why_not(fence, task, queue))
 
 

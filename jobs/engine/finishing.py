@@ -1,155 +1,203 @@
-"""The end of an attempt, fenced: exactly one of `complete`, `ignore`, `retry`, `fail`, `reject`, `continue_as`.
+"""Ending one attempt: the outcome becomes exactly one legal move of the job.
 
-Each commits the end, the log lines and whatever `then` writes (the result, a chain's next job) in one
-transaction, and only under the fence: a worker that has lost its lease writes nothing.
+An outcome is made a document first (`ending`), then recorded: the end, the log lines, the result and the
+follow-ups in one transaction, and only under the fence, so that a worker that has lost its lease writes
+nothing. While the database is away the document is kept on disk and recorded later (`spooling`).
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
+from celery import current_app
+from celery.app.task import Context
 from django.db import InterfaceError, OperationalError, connection, transaction
+from django_celery_results.models import ChordCounter, TaskResult
 
-from jobs.engine import dispatching, lifecycle
+from jobs.engine import dispatching, ending, enqueueing, lifecycle, spooling
+from jobs.engine.ending import Ending
 from jobs.engine.executing import Execution, Replacement
 from jobs.models import JobLog
 from jobs.rules.retry import FailureKind, GiveUp, RetryAt
-from jobs.rules.states import Outcome, Reason
+from jobs.rules.states import Outcome, Reason, Status
 
 logger = logging.getLogger(__name__)
 
 DATABASE_TROUBLE = (OperationalError, InterfaceError)
-RETRY_PAUSE_MOST = 2.0
+PAUSES = (0.1, 0.3, 0.6)
+"""Seconds between the tries of a process that has an ending in its hands; then it is kept on disk."""
 
 
 def _nothing() -> None:
     return None
 
 
-def settle(
-    execution: Execution,
-    move: Callable[[], bool],
-    then: Callable[[], None] = _nothing,
-    lost: Callable[[], None] = _nothing,
-) -> bool:
-    """End the attempt by `move`, its log lines and `then`, in one transaction; return whether it counted.
+def record(endings: Sequence[Ending]) -> set[str]:
+    """Record ends of attempts in one transaction; return the ids of the jobs for which it counted.
 
-    While the database is away it is tried again: the outcome is known and must not be lost. If the job is
-    decided otherwise meanwhile (the lease ended), the fence says so, and nothing is written.
+    For the others somebody else had decided: nothing of theirs is written, and that is logged.
     """
-    pause = 0.1
-    while True:
-        try:
-            with transaction.atomic():
-                won = move()
-                if won:
-                    _write_logs(execution)
-                    then()
-            break
-        except DATABASE_TROUBLE as exc:
-            logger.warning("finish of job %s waits for the database: %s", execution.fence.job_id, exc)
-            connection.close()
-            time.sleep(pause)
-            pause = min(pause * 2, RETRY_PAUSE_MOST)
-    execution.settled = True
-    if not won:
-        logger.warning(
-            "late finish of job %s attempt %d changed nothing: the job was decided elsewhere",
-            execution.fence.job_id,
-            execution.fence.attempt,
-        )
-        lost()
+    with transaction.atomic():
+        won = lifecycle.end(endings)
+        counted = [one for one in endings if one.job_id in won]
+        _write_logs(counted)
+        _write_results(counted)
+        _write_follow_ups(counted)
+        dispatching.publish_waiting([one.job_id for one in counted if one.status is Status.WAITING])
+    for one in endings:
+        if one.job_id not in won:
+            logger.warning(
+                "late finish of job %s attempt %d changed nothing: the job was decided elsewhere",
+                one.job_id,
+                one.attempt,
+            )
     return won
 
 
-def complete(execution: Execution, then: Callable[[], None] = _nothing) -> bool:
+def _write_logs(endings: Sequence[Ending]) -> None:
+    lines = [
+        JobLog(
+            job_id=one.job_id,
+            attempt=one.attempt,
+            level=line.level,
+            logger=line.logger,
+            content=line.content,
+            logged_at=line.logged_at,
+        )
+        for one in endings
+        for line in one.logs
+    ]
+    if lines:
+        JobLog.objects.bulk_create(lines)
+
+
+_RESULT_COLUMNS = [
+    "status", "result", "traceback", "meta", "content_encoding", "content_type", "periodic_task_name",
+    "task_name", "task_args", "task_kwargs", "worker", "date_done",
+]  # fmt: skip
+
+
+def _write_results(endings: Sequence[Ending]) -> None:
+    # The last one of an id counts; sorted, so that two batches lock rows in the same order.
+    rows = {result["task_id"]: TaskResult(**result) for one in endings for result in one.results}
+    if rows:
+        TaskResult.objects.bulk_create(
+            [rows[key] for key in sorted(rows)],
+            update_conflicts=True,
+            unique_fields=["task_id"],
+            update_fields=_RESULT_COLUMNS,
+        )
+
+
+def _write_follow_ups(endings: Sequence[Ending]) -> None:
+    chords = [ChordCounter(**chord) for one in endings for chord in one.chords]
+    if chords:
+        ChordCounter.objects.bulk_create(chords)
+    enqueueing.enqueue([job for one in endings for job in one.jobs])
+    for one in endings:
+        for part in one.chord_parts:
+            current_app.backend.on_chord_part_return(Context(part), part["state"], None)
+
+
+def finish(execution: Execution, end: Ending, collect: Callable[[], None] = _nothing) -> bool:
+    """End the attempt as `end` says; return False if somebody else had decided about the job.
+
+    `collect` runs first: what Celery would write at the end of a task becomes part of the document.
+    """
+    with ending.collecting(end):
+        collect()
+    end.logs = list(execution.logs)
+    counted = _record_or_keep(end, execution.worker_id)
+    execution.ending = end
+    return counted
+
+
+def _record_or_keep(end: Ending, worker_id: str) -> bool:
+    for pause in PAUSES:
+        try:
+            return bool(record([end]))
+        except DATABASE_TROUBLE as exc:
+            logger.warning("finish of job %s waits for the database: %s", end.job_id, exc)
+            connection.close()
+            time.sleep(pause)
+    spooling.keep(end, worker_id)
+    return True
+
+
+def complete(execution: Execution, collect: Callable[[], None] = _nothing) -> bool:
     """The task returned."""
-    return settle(execution, partial(lifecycle.complete, execution.fence), then)
+    return finish(execution, ending.completed(execution.fence), collect)
 
 
 def ignore(execution: Execution) -> bool:
     """The task raised `Ignore`: it is done, and there is no result."""
-    return settle(execution, partial(lifecycle.complete, execution.fence, outcome=Outcome.IGNORED))
+    return finish(execution, ending.completed(execution.fence, outcome=Outcome.IGNORED))
 
 
-def retry(execution: Execution, *, error: str, traceback: str, then: Callable[[], None] = _nothing) -> bool:
+def retry(
+    execution: Execution, *, error: str, traceback: str, collect: Callable[[], None] = _nothing
+) -> bool:
     """The attempt failed or asked for another: the job waits in the database, not in a worker."""
+    end = partial(ending.retried, execution.fence, error=error, traceback=traceback)
     request = execution.retry_request
     if request is not None:
-        at, outcome = request.at, Outcome.RETRY
-    else:
-        verdict = execution.verdict
-        if not isinstance(verdict, RetryAt):
-            raise TypeError(f"a retry needs a time, not {verdict!r}")
-        at, outcome = verdict.at, _outcome(execution.kind)
-
-    def write() -> None:
-        if request is not None and (request.args is not None or request.kwargs is not None):
-            lifecycle.change_payload(execution.fence.job_id, args=request.args, kwargs=request.kwargs)
-        then()
-
-    move = partial(lifecycle.retry_at, execution.fence, at, outcome=outcome, error=error, traceback=traceback)
-    return settle(execution, move, write)
+        work = {"args": request.args, "kwargs": request.kwargs}
+        changed = {name: value for name, value in work.items() if value is not None}
+        return finish(execution, end(request.at, outcome=Outcome.RETRY, work=changed), collect)
+    verdict = execution.verdict
+    if not isinstance(verdict, RetryAt):
+        raise TypeError(f"a retry needs a time, not {verdict!r}")
+    return finish(execution, end(verdict.at, outcome=_outcome(execution.kind)), collect)
 
 
-def fail(execution: Execution, *, error: str, traceback: str, then: Callable[[], None] = _nothing) -> bool:
+def fail(execution: Execution, *, error: str, traceback: str, collect: Callable[[], None] = _nothing) -> bool:
     """The attempt failed for good: the job is a dead letter."""
     verdict = execution.verdict
     reason = Reason(verdict.reason) if isinstance(verdict, GiveUp) else Reason.PERMANENT
-    move = partial(
-        lifecycle.fail,
-        execution.fence,
-        reason,
-        outcome=_outcome(execution.kind),
-        error=error,
-        traceback=traceback,
+    end = ending.failed(
+        execution.fence, reason, outcome=_outcome(execution.kind), error=error, traceback=traceback
     )
-    return settle(execution, move, then)
+    return finish(execution, end, collect)
 
 
 def reject(execution: Execution, *, requeue: bool, error: str) -> bool:
     """The task raised `Reject`: back to the queue without charge, or among the dead letters."""
     if requeue:
-        return settle(
-            execution,
-            partial(lifecycle.interrupt, execution.fence),
-            partial(dispatching.publish_waiting, [execution.fence.job_id]),
-        )
-    return settle(
-        execution,
-        partial(lifecycle.fail, execution.fence, Reason.REJECTED, outcome=Outcome.IGNORED, error=error),
-    )
+        return finish(execution, ending.interrupted(execution.fence))
+    end = ending.failed(execution.fence, Reason.REJECTED, outcome=Outcome.IGNORED, error=error)
+    return finish(execution, end)
 
 
 def continue_as(execution: Execution, replacement: Replacement) -> bool:
     """The task replaced itself: the same job goes on as other work."""
-    move = partial(
-        lifecycle.continue_as,
-        execution.fence,
-        task=replacement.task,
-        queue=replacement.queue,
-        args=replacement.args,
-        kwargs=replacement.kwargs,
-        headers=replacement.headers,
-    )
-    return settle(execution, move, partial(dispatching.publish_waiting, [execution.fence.job_id]))
+    return finish(execution, ending.replaced(execution.fence, replacement.as_work()))
 
 
 def _outcome(kind: FailureKind) -> Outcome:
     return {FailureKind.TIMEOUT: Outcome.TIMEOUT, FailureKind.CRASH: Outcome.CRASH}.get(kind, Outcome.ERROR)
 
 
-def _write_logs(execution: Execution) -> None:
-    if execution.logs:
-        JobLog.objects.bulk_create(execution.logs)
-        execution.logs = []
-
-
 def flush_logs(execution: Execution) -> None:
     """Store the log lines so far, so that a long job can be watched; never within the task's transaction."""
     if execution.logs and not connection.in_atomic_block:
-        lines, execution.logs = execution.logs, []
-        JobLog.objects.bulk_create(lines)
+        end = ending.completed(execution.fence)  # only the carrier of the lines
+        end.logs, execution.logs = execution.logs, []
+        _write_logs([end])
+
+
+def replay_spool(worker_id: str, *, everything: bool = False) -> int:
+    """Record what was kept on disk while the database was away; return how many were dealt with.
+
+    An ending that somebody else decided meanwhile changes nothing, by its fence. Raises whatever the
+    database raises: then the rest stays on disk.
+    """
+    dealt_with = 0
+    for path, end in spooling.kept(worker_id, everything=everything):
+        if record([end]):
+            logger.warning("the kept outcome of job %s attempt %d is recorded", end.job_id, end.attempt)
+        path.unlink(missing_ok=True)
+        dealt_with += 1
+    return dealt_with

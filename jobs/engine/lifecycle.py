@@ -16,21 +16,20 @@ from uuid import UUID
 
 from django.db import connection
 
-from jobs.engine import payload
+from jobs.engine import ending, payload
+from jobs.engine.ending import ERROR_LINE_LENGTH, Ending
 from jobs.engine.records import Fence, NewJob, Started
-from jobs.rules.states import Hold, Outcome, Reason, Status
+from jobs.rules.states import Hold, Outcome, Reason
 
 CLOCK = "COALESCE(%(now)s::timestamptz, clock_timestamp())"
 """The database's clock, which alone decides; a test may hand in another instant as `now`."""
-
-ERROR_LINE_LENGTH = 500
-
 
 _BIRTH_COLUMNS = (
     "id, task, queue, trigger, status, available_at, args, kwargs, headers, priority, schedule_id, "
     "schedule_name, policy_version, scheduled_for, nonce, skipped_count, skipped_through, reason, hold, "
     "deadline_at, max_attempts, backoff, time_limit, soft_time_limit, concurrency_key"
 )
+_BIRTH_VALUES = _BIRTH_COLUMNS.replace("available_at", f"COALESCE(available_at, {CLOCK})")
 
 
 def birth(jobs: Sequence[NewJob], *, now: datetime | None = None) -> set[str]:
@@ -44,7 +43,7 @@ def birth(jobs: Sequence[NewJob], *, now: datetime | None = None) -> set[str]:
     rows = payload.document([_row(job) for job in jobs])
     sql = f"""
         INSERT INTO jobs_job ({_BIRTH_COLUMNS}, created_at, published_at, finished_at)
-        SELECT {_BIRTH_COLUMNS}, {CLOCK},
+        SELECT {_BIRTH_VALUES}, {CLOCK},
                CASE WHEN status = 'waiting' THEN {CLOCK} END,
                CASE WHEN status = 'skipped' THEN {CLOCK} END
         FROM jsonb_populate_recordset(NULL::jobs_job, %(rows)s::jsonb)
@@ -130,60 +129,73 @@ def start(
     )
 
 
-_END_ATTEMPT = f"""
-    WITH ended AS (
+_END = f"""
+    WITH given AS MATERIALIZED (
+        SELECT g.id COLLATE "C" AS id, g.attempt, g.status, g.outcome, g.reason, g.error, g.traceback,
+               g.available_at, g.errors, g.crashes, g.is_terminal, g.task, g.queue, g.args, g.kwargs, g.headers
+        FROM jsonb_to_recordset(%(endings)s::jsonb) AS g(
+            id text, attempt int, status text, outcome text, reason text, error text, traceback text,
+            available_at timestamptz, errors int, crashes int, is_terminal boolean,
+            task text, queue text, args jsonb, kwargs jsonb, headers jsonb)
+    ), before AS MATERIALIZED (
+        SELECT job.id, job.started_at AS began, job.worker_id AS ran_on, {CLOCK} AS ended_at
+        FROM jobs_job AS job JOIN given ON given.id = job.id
+        WHERE job.status = 'active' AND job.attempt = given.attempt
+        ORDER BY job.id FOR UPDATE OF job
+    ), ended AS (
         UPDATE jobs_job AS job SET
-            status = %(status)s, reason = %(reason)s, hold = '', error = %(error)s,
+            status = given.status, reason = given.reason, hold = '', error = given.error,
             worker_id = NULL, expected_end_at = NULL, cancel_requested_at = NULL,
-            available_at = COALESCE(%(available_at)s, job.available_at),
-            published_at = CASE WHEN %(status)s = 'waiting' THEN before.ended_at ELSE job.published_at END,
-            finished_at = CASE WHEN %(terminal)s THEN before.ended_at END,
-            errors = errors + %(errors)s, crashes = crashes + %(crashes)s
-        FROM (SELECT id AS job_id, started_at AS began, worker_id AS ran_on, {CLOCK} AS ended_at
-              FROM jobs_job WHERE id = %(id)s FOR UPDATE) AS before
-        WHERE job.id = before.job_id AND job.status = 'active' AND job.attempt = %(attempt)s
+            available_at = COALESCE(given.available_at, job.available_at),
+            published_at = CASE WHEN given.status = 'waiting' THEN before.ended_at ELSE job.published_at END,
+            finished_at = CASE WHEN given.is_terminal THEN before.ended_at END,
+            errors = CASE WHEN given.task IS NULL THEN job.errors + given.errors ELSE 0 END,
+            crashes = CASE WHEN given.task IS NULL THEN job.crashes + given.crashes ELSE 0 END,
+            task = COALESCE(given.task, job.task), queue = COALESCE(given.queue, job.queue),
+            args = COALESCE(given.args, job.args), kwargs = COALESCE(given.kwargs, job.kwargs),
+            headers = COALESCE(given.headers, job.headers)
+        FROM given JOIN before ON before.id = given.id
+        WHERE job.id = before.id AND job.status = 'active' AND job.attempt = given.attempt
         RETURNING job.id, job.attempt, before.began, before.ran_on, before.ended_at
     )
     INSERT INTO jobs_attempt
         (job_id, number, worker_name, started_at, finished_at, outcome, error, traceback)
     SELECT ended.id, ended.attempt,
            COALESCE((SELECT name FROM jobs_worker WHERE jobs_worker.id = ended.ran_on), ''),
-           ended.began, ended.ended_at, %(outcome)s, %(error)s, %(traceback)s
-    FROM ended
+           ended.began, ended.ended_at, given.outcome, given.error, given.traceback
+    FROM ended JOIN given ON given.id = ended.id
     RETURNING job_id
 """
 
 
-def _end_attempt(
-    fence: Fence,
-    *,
-    status: Status,
-    outcome: Outcome,
-    reason: Reason | None = None,
-    error: str = "",
-    traceback: str = "",
-    available_at: datetime | None = None,
-    errors: int = 0,
-    crashes: int = 0,
-    now: datetime | None = None,
-) -> bool:
-    params: dict[str, Any] = {
-        "id": fence.job_id,
-        "attempt": fence.attempt,
-        "status": str(status),
-        "terminal": status in (Status.COMPLETED, Status.FAILED, Status.CANCELLED),
-        "outcome": str(outcome),
-        "reason": str(reason or ""),
-        "error": storable(error)[:ERROR_LINE_LENGTH],
-        "traceback": storable(traceback),
-        "available_at": available_at,
-        "errors": errors,
-        "crashes": crashes,
-        "now": now,
-    }
+def end(endings: Sequence[Ending], *, now: datetime | None = None) -> set[str]:
+    """End running attempts, each under its fence; return the ids of the jobs for which it counted.
+
+    One statement, whatever their number. Rows are locked in the order of their ids, so that two batches
+    cannot wait for each other.
+    """
+    if not endings:
+        return set()
     with connection.cursor() as cursor:
-        cursor.execute(_END_ATTEMPT, params)
-        return cursor.fetchone() is not None
+        cursor.execute(_END, {"endings": payload.document([_ending_row(one) for one in endings]), "now": now})
+        return {row[0] for row in cursor.fetchall()}
+
+
+def _ending_row(ending: Ending) -> dict[str, Any]:
+    return {
+        "id": ending.job_id,
+        "attempt": ending.attempt,
+        "status": ending.status,
+        "outcome": ending.outcome,
+        "reason": ending.reason,
+        "error": storable(ending.error)[:ERROR_LINE_LENGTH],
+        "traceback": storable(ending.traceback),
+        "available_at": ending.available_at,
+        "errors": ending.errors,
+        "crashes": ending.crashes,
+        "is_terminal": ending.is_terminal,
+        **ending.work,
+    }
 
 
 def storable(text: str) -> str:
@@ -193,7 +205,7 @@ def storable(text: str) -> str:
 
 def complete(fence: Fence, *, outcome: Outcome = Outcome.COMPLETED, now: datetime | None = None) -> bool:
     """active -> completed."""
-    return _end_attempt(fence, status=Status.COMPLETED, outcome=outcome, now=now)
+    return bool(end([ending.completed(fence, outcome=outcome)], now=now))
 
 
 def fail(
@@ -206,18 +218,8 @@ def fail(
     now: datetime | None = None,
 ) -> bool:
     """active -> failed: the job is a dead letter from now on."""
-    crashed = outcome is Outcome.CRASH
-    return _end_attempt(
-        fence,
-        status=Status.FAILED,
-        reason=reason,
-        outcome=outcome,
-        error=error,
-        traceback=traceback,
-        errors=0 if crashed else 1,
-        crashes=1 if crashed else 0,
-        now=now,
-    )
+    one = ending.failed(fence, reason, outcome=outcome, error=error, traceback=traceback)
+    return bool(end([one], now=now))
 
 
 def retry_at(
@@ -230,38 +232,22 @@ def retry_at(
     now: datetime | None = None,
 ) -> bool:
     """active -> delayed until `at`; the attempt is charged."""
-    return _end_attempt(
-        fence,
-        status=Status.DELAYED,
-        outcome=outcome,
-        error=error,
-        traceback=traceback,
-        available_at=at,
-        errors=1,
-        now=now,
-    )
+    return bool(end([ending.retried(fence, at, outcome=outcome, error=error, traceback=traceback)], now=now))
 
 
 def crash(fence: Fence, error: str, *, now: datetime | None = None) -> bool:
     """active -> waiting: the worker was lost. Counted as a crash, not as an error."""
-    return _end_attempt(fence, status=Status.WAITING, outcome=Outcome.CRASH, error=error, crashes=1, now=now)
+    return bool(end([ending.crashed(fence, error)], now=now))
 
 
 def interrupt(fence: Fence, *, now: datetime | None = None) -> bool:
     """active -> waiting: a graceful stop. Nothing is charged."""
-    return _end_attempt(fence, status=Status.WAITING, outcome=Outcome.INTERRUPTED, now=now)
+    return bool(end([ending.interrupted(fence)], now=now))
 
 
 def cancel_active(fence: Fence, *, error: str = "", now: datetime | None = None) -> bool:
     """active -> cancelled: the task was stopped because somebody asked for it."""
-    return _end_attempt(
-        fence,
-        status=Status.CANCELLED,
-        reason=Reason.CANCELLED,
-        outcome=Outcome.CANCELLED,
-        error=error,
-        now=now,
-    )
+    return bool(end([ending.cancelled(fence, error)], now=now))
 
 
 def _move(sql: str, params: dict[str, Any]) -> list[str]:
@@ -345,33 +331,9 @@ def discard(ids: Sequence[str], *, now: datetime | None = None) -> list[str]:
     )
 
 
-def continue_as(
-    fence: Fence,
-    *,
-    task: str,
-    queue: str,
-    args: list[Any],
-    kwargs: dict[str, Any],
-    headers: dict[str, Any],
-    now: datetime | None = None,
-) -> bool:
+def continue_as(fence: Fence, work: dict[str, Any], *, now: datetime | None = None) -> bool:
     """active -> waiting with other work under the same id (Celery's `self.replace`)."""
-    if not _end_attempt(fence, status=Status.WAITING, outcome=Outcome.COMPLETED, now=now):
-        return False
-    _move(
-        """UPDATE jobs_job SET task = %(task)s, queue = %(queue)s, args = %(args)s::jsonb,
-                  kwargs = %(kwargs)s::jsonb, headers = %(headers)s::jsonb, errors = 0, crashes = 0
-           WHERE id = %(id)s AND status = 'waiting' RETURNING id""",
-        {
-            "id": fence.job_id,
-            "task": task,
-            "queue": queue,
-            "args": payload.document(args),
-            "kwargs": payload.document(kwargs),
-            "headers": payload.document(headers),
-        },
-    )
-    return True
+    return bool(end([ending.replaced(fence, work)], now=now))
 
 
 def note_published(ids: Sequence[str], *, now: datetime | None = None) -> list[str]:
@@ -380,20 +342,4 @@ def note_published(ids: Sequence[str], *, now: datetime | None = None) -> list[s
         f"""UPDATE jobs_job SET published_at = {CLOCK}
             WHERE id = ANY(%(ids)s) AND status = 'waiting' RETURNING id""",
         {"ids": list(ids), "now": now},
-    )
-
-
-def change_payload(
-    job_id: str, *, args: list[Any] | None = None, kwargs: dict[str, Any] | None = None
-) -> None:
-    """Give a job that is to be retried other arguments (Celery's `self.retry(args=...)`)."""
-    _move(
-        """UPDATE jobs_job SET args = COALESCE(%(args)s::jsonb, args),
-                  kwargs = COALESCE(%(kwargs)s::jsonb, kwargs)
-           WHERE id = %(id)s AND status = 'delayed' RETURNING id""",
-        {
-            "id": job_id,
-            "args": None if args is None else payload.document(args),
-            "kwargs": None if kwargs is None else payload.document(kwargs),
-        },
     )

@@ -7,6 +7,7 @@ from uuid import UUID
 from django.db import transaction
 
 from jobs.engine import dispatching, finishing, lifecycle, recovering
+from jobs.engine.clock import database_now
 from jobs.engine.executing import Execution, Refusal, begin
 from jobs.engine.records import Fence, Started
 from jobs.models import Job
@@ -39,8 +40,8 @@ def timed_out(fence: Fence, limit: float, default_max_attempts: int) -> Status |
     if job is None:
         return None
     error = f"TimeLimitExceeded: the attempt was killed at its hard limit of {limit:g} s."
-    execution = Execution(Started.of(job), default_max_attempts)
-    verdict = execution.judge(FailureKind.TIMEOUT)
+    execution = Execution(Started.of(job), default_max_attempts, str(job.worker_id))
+    verdict = execution.judge(FailureKind.TIMEOUT, now=database_now())
     if isinstance(verdict, RetryAt):
         finishing.retry(execution, error=error, traceback="")
     else:

@@ -27,7 +27,8 @@ class NewJob:
     queue: str
     trigger: Trigger
     status: Status
-    available_at: datetime
+    available_at: datetime | None
+    """When it is due; None: now, by the database's clock at its birth."""
     args: list[Any] = field(default_factory=list)
     kwargs: dict[str, Any] = field(default_factory=dict)
     headers: dict[str, Any] = field(default_factory=dict)
@@ -47,6 +48,17 @@ class NewJob:
     time_limit: float | None = None
     soft_time_limit: float | None = None
     concurrency_key: str = ""
+
+    @classmethod
+    def of_document(cls, document: dict[str, Any]) -> NewJob:
+        """Return the job that `dataclasses.asdict` described, after JSON."""
+        times = {
+            name: datetime.fromisoformat(document[name])
+            for name in ("available_at", "scheduled_for", "skipped_through", "deadline_at")
+            if document[name] is not None
+        }
+        words = {"status": Status(document["status"]), "trigger": Trigger(document["trigger"])}
+        return cls(**{**document, **times, **words})
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ import time
 from datetime import UTC, datetime
 
 from jobs.engine import executing, finishing
+from jobs.engine.ending import LogLine
 from jobs.engine.lifecycle import storable
-from jobs.models import JobLog
 
 FLUSH_SECONDS = 1.0
 MAX_LINES = 5_000
@@ -47,9 +47,7 @@ class JobLogHandler(logging.Handler):
             else f"The log ends here: {MAX_LINES} lines are kept."
         )
         execution.logs.append(
-            JobLog(
-                job_id=execution.fence.job_id,
-                attempt=execution.fence.attempt,
+            LogLine(
                 level=record.levelno,
                 logger=record.name[:200],
                 content=storable(content)[:MAX_LINE],

@@ -50,7 +50,7 @@ class DurableAMQP(AMQP):  # type: ignore[misc]
         target = self._queue_name(queue, routing_key)
         running = executing.current(head["id"])
         if running is not None and head["retries"]:
-            running.retry_request = _retry_request(head, args, kwargs)
+            running.retry_request = _retry_request(running, head, args, kwargs)
             return
         if running is not None:
             running.replacement = executing.Replacement(name, target, *_encoded(args, kwargs, stored))
@@ -101,9 +101,8 @@ def _encoded(*values: Any) -> list[Any]:
     return [payload.encode(list(value) if isinstance(value, tuple) else value) for value in values]
 
 
-def _retry_request(head: dict[str, Any], args: Any, kwargs: Any) -> Any:
+def _retry_request(running: Any, head: dict[str, Any], args: Any, kwargs: Any) -> Any:
     from jobs.engine import executing
-    from jobs.engine.clock import database_now
 
     stored_args, stored_kwargs = _encoded(args, kwargs)
-    return executing.RetryRequest(as_time(head["eta"]) or database_now(), stored_args, stored_kwargs)
+    return executing.RetryRequest(as_time(head["eta"]) or running.now(), stored_args, stored_kwargs)

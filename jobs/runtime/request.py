@@ -9,7 +9,7 @@ from billiard.einfo import ExceptionWithTraceback
 from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
 from celery.worker.request import Request, task_ready
 
-from jobs.engine import losing
+from jobs.engine import finishing, losing
 from jobs.engine.dispatching import FENCE_HEADER
 from jobs.engine.records import Fence
 from jobs.rules.states import Status
@@ -46,6 +46,15 @@ class DurableRequest(Request):  # type: ignore[misc]
         return None
 
     def _record_loss(self, exc: BaseException) -> Status | None:
+        try:
+            status = self._declare_lost(exc)
+        except finishing.DATABASE_TROUBLE as trouble:
+            logger.error("job %s lost its process; the heart will say so, for now: %s", self.id, trouble)
+            return None
+        logger.error("job %s lost its process (%s); it is now %s", self.id, exc, status or "decided already")
+        return status
+
+    def _declare_lost(self, exc: BaseException) -> Status | None:
         with short_connection():
             if isinstance(exc, TimeLimitExceeded):
                 limit = float(exc.args[0]) if exc.args else 0.0
@@ -56,7 +65,6 @@ class DurableRequest(Request):  # type: ignore[misc]
                 self.task.backend.mark_as_failure(
                     self.id, exc, request=self._context, store_result=self.store_errors
                 )
-        logger.error("job %s lost its process (%s); it is now %s", self.id, exc, status or "decided already")
         return status
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
@@ -69,17 +77,22 @@ class DurableRequest(Request):  # type: ignore[misc]
         task_ready(self)
         self.send_event("task-cancelled")
         self._already_cancelled = True
-        with short_connection():
-            if losing.interrupted(self.fence):
-                logger.warning("job %s was interrupted by the shutdown and is waiting again", self.id)
+        try:
+            with short_connection():
+                if losing.interrupted(self.fence):
+                    logger.warning("job %s was interrupted by the shutdown and is waiting again", self.id)
+        except finishing.DATABASE_TROUBLE as trouble:  # its worker's end is noticed by a beat
+            logger.error("job %s is interrupted, which could not be recorded: %s", self.id, trouble)
 
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
         """Somebody cancelled it: the row first, then what Celery does."""
-        with short_connection():
-            counted = losing.cancelled(self.fence, f"Cancelled: {reason}.")
-            if counted:
-                super()._announce_revoked(reason, terminated, signum, expired)
-                return
+        try:
+            with short_connection():
+                if losing.cancelled(self.fence, f"Cancelled: {reason}."):
+                    super()._announce_revoked(reason, terminated, signum, expired)
+                    return
+        except finishing.DATABASE_TROUBLE as trouble:
+            logger.error("the cancellation of job %s could not be recorded: %s", self.id, trouble)
         task_ready(self)
         self.acknowledge()
         self._already_revoked = True

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from typing import Any
 
 from celery.canvas import maybe_signature
+from celery.result import GroupResult
 from django_celery_results.backends.database import DatabaseBackend
 
-from jobs.engine import executing, finishing
+from jobs.engine import ending, executing, finishing
 
 
 def error_line(exc: BaseException | Any) -> str:
@@ -23,9 +25,60 @@ class DurableBackend(DatabaseBackend):  # type: ignore[misc]
     """Stores a result only together with the fenced end of its attempt.
 
     Celery calls `mark_as_*` in the pool child. For the job that runs there, the call becomes the end of
-    the attempt, and what Celery's own method does (the result row, a chord's count, error callbacks)
-    happens inside the same transaction, for the winner only.
+    the attempt: what Celery's own method writes (the result row, a chord's count, error callbacks) is
+    collected in the ending's document, and recorded with it, for the winner only.
     """
+
+    def _store_result(
+        self,
+        task_id: str,
+        result: Any,
+        status: str,
+        traceback: Any = None,
+        request: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        end = ending.being_collected()
+        if end is None:
+            return super()._store_result(task_id, result, status, traceback, request, **kwargs)
+        content_type, content_encoding, content = self.encode_content(result)
+        meta = {**self._get_meta_from_request(request), "children": self.current_task_children(request)}
+        row = {
+            "task_id": task_id,
+            "status": status,
+            "result": content,
+            "traceback": traceback,
+            "content_type": content_type,
+            "content_encoding": content_encoding,
+            "meta": self.encode_content(meta)[2],
+        }
+        end.results.append(row | self._get_extended_properties(request, traceback))
+        return content
+
+    def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
+        """Count the parts of a chord; of one that follows a task, from that task's end on."""
+        end = ending.being_collected()
+        if end is None:
+            super().apply_chord(header_result_args, body, **kwargs)
+            return
+        header = (
+            header_result_args
+            if isinstance(header_result_args, GroupResult)
+            else self.app.GroupResult(*header_result_args)
+        )
+        parts = [part.as_tuple() for part in header]
+        size = body.get("chord_size", None) or len(parts)
+        end.chords.append({"group_id": header.id, "sub_tasks": json.dumps(parts), "count": size})
+
+    def on_chord_part_return(self, request: Any, state: str, result: Any, **kwargs: Any) -> None:
+        """Count down the chord that a job is part of, when its end is recorded."""
+        end = ending.being_collected()
+        if end is None:
+            super().on_chord_part_return(request, state, result, **kwargs)
+        elif request.group and request.id:
+            end.chord_parts.append(
+                {"id": request.id, "group": request.group, "chord": request.chord, "state": state}
+            )
 
     def mark_as_done(
         self,
@@ -49,7 +102,7 @@ class DurableBackend(DatabaseBackend):  # type: ignore[misc]
         finishing.complete(execution, follow_up_and_store)
 
     def _send_follow_ups(self, execution: executing.Execution, result: Any) -> None:
-        """Make the jobs of links and of the chain's next step, in the transaction that ends this one."""
+        """Make the jobs of links and of the chain's next step, which are born when this one's end is recorded."""
         job_id = execution.fence.job_id
         family = {"parent_id": job_id, "root_id": execution.started.headers.get("root_id") or job_id}
         for callback in execution.callbacks:
@@ -76,7 +129,7 @@ class DurableBackend(DatabaseBackend):  # type: ignore[misc]
         if execution is None or execution.settled:
             store()
         else:
-            finishing.fail(execution, error=error_line(exc), traceback=str(traceback or ""), then=store)
+            finishing.fail(execution, error=error_line(exc), traceback=str(traceback or ""), collect=store)
 
     def mark_as_retry(
         self,
@@ -93,7 +146,7 @@ class DurableBackend(DatabaseBackend):  # type: ignore[misc]
         if execution is None or execution.settled:
             return store()
         return finishing.retry(
-            execution, error=error_line(exc), traceback=str(traceback or ""), then=lambda: _drop(store())
+            execution, error=error_line(exc), traceback=str(traceback or ""), collect=lambda: _drop(store())
         )
 
 

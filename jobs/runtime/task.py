@@ -7,6 +7,8 @@ limits mean what Celery documents. What differs is where the truth is.
 from __future__ import annotations
 
 import logging
+import os
+import signal
 from functools import partial
 from typing import Any
 
@@ -16,6 +18,14 @@ from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 from jobs.runtime.errors import Permanent, retry_after_of
 
 logger = logging.getLogger(__name__)
+
+
+def die_of_memory() -> None:
+    """End this process as the kernel would, if its memory is limited: it cannot be trusted any more."""
+    from jobs.conf import conf
+
+    if conf().memory_limit is not None:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 class DurableTask(Task):  # type: ignore[misc]
@@ -76,6 +86,9 @@ class DurableTask(Task):  # type: ignore[misc]
             self._check_arguments(args, kwargs)
             result = self.run(*args, **kwargs)
         except (Retry, Ignore, Reject):
+            raise
+        except MemoryError:
+            die_of_memory()
             raise
         except Exception as exc:
             self._retry_or_raise(execution, exc)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
 from celery.app.trace import TraceInfo, trace_ok_t
 from celery.exceptions import Ignore, Reject
 from celery.states import FAILURE, IGNORED, REJECTED, RETRY
-from django.db import close_old_connections
+from django.db import close_old_connections, connection
 
 from jobs.engine import executing, finishing
 from jobs.engine.dispatching import FENCE_HEADER
@@ -22,6 +23,9 @@ from jobs.runtime.strategy import ETA_HEADER
 
 logger = logging.getLogger(__name__)
 
+START_PAUSE_MOST = 2.0
+"""Seconds between two tries to start while the database is away, at most."""
+
 
 def run_job(task: Any, tracer: Any, uuid: str, args: Any, kwargs: Any, request: dict[str, Any]) -> Any:
     """Start the job a message is about, run it by Celery's `tracer`, and see that its end is recorded.
@@ -32,18 +36,35 @@ def run_job(task: Any, tracer: Any, uuid: str, args: Any, kwargs: Any, request: 
     fence = _fence(task, uuid, args, kwargs, request)
     if fence is None:
         return _nothing_to_do()
-    execution = executing.begin(
-        fence,
-        task=task.name,
-        queue=request["delivery_info"]["routing_key"],
-        worker_id=identity.worker_id(),
-        default_limit=float(task.time_limit or task.app.conf.task_time_limit),
-        default_max_attempts=task.attempts_allowed(),
-    )
+    execution = _begin(task, fence, request)
     if isinstance(execution, Refusal):
         logger.info("message for job %s starts nothing: %s", execution.job_id, execution.why)
         return _nothing_to_do()
     return _run(execution, tracer, uuid, request)
+
+
+def _begin(task: Any, fence: Fence, request: dict[str, Any]) -> Execution | Refusal:
+    """Start the attempt, however long the database is away: meanwhile this child takes nothing else.
+
+    A start that was committed although its answer was lost is refused the second time, because another
+    copy of the message may be running by it; the heart finds such an attempt, which nobody runs.
+    """
+    pause = 0.1
+    while True:
+        try:
+            return executing.begin(
+                fence,
+                task=task.name,
+                queue=request["delivery_info"]["routing_key"],
+                worker_id=identity.worker_id(),
+                default_limit=float(task.time_limit or task.app.conf.task_time_limit),
+                default_max_attempts=task.attempts_allowed(),
+            )
+        except finishing.DATABASE_TROUBLE as exc:
+            logger.warning("the start of job %s waits for the database: %s", fence.job_id, exc)
+            connection.close()
+            time.sleep(pause)
+            pause = min(2 * pause, START_PAUSE_MOST)
 
 
 def _run(execution: Execution, tracer: Any, uuid: str, request: dict[str, Any]) -> Any:

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
-import threading
 import time
 from typing import Any
 
-from celery import bootsteps
 from celery.apps.worker import Worker as CeleryWorker
 from celery.apps.worker import _shutdown_handler, on_cold_shutdown
 from celery.platforms import EX_OK
 from celery.signals import task_unknown, worker_process_init
-from celery.worker import state as worker_state
 from django.db import connection
 
-from jobs.conf import conf
 from jobs.engine import attending, losing, quarantining
 from jobs.engine.dispatching import FENCE_HEADER
 from jobs.engine.records import Fence
-from jobs.runtime import identity, logs, transport
+from jobs.runtime import identity, logs, pool, transport
 from jobs.runtime.connections import short_connection
+from jobs.runtime.heart import Heart
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +34,8 @@ def install(app: Any) -> None:
 def _on_child_start(**_: Any) -> None:
     # Whatever connection the main process had open belongs to it: a child makes its own.
     connection.close()
+    pool.lead_a_group()
+    pool.limit_memory()
     logs.capture()
 
 
@@ -52,87 +49,6 @@ def _on_unknown_task(message: Any = None, name: str = "", id: str = "", **_: Any
         else:
             body = message.body if isinstance(message.body, bytes) else str(message.body).encode()
             quarantining.quarantine(body, queue, f"there is no task named {name!r} here")
-
-
-class Heart(bootsteps.StartStopStep):  # type: ignore[misc]
-    """Registers the worker and says that it is alive, from a thread and connection of its own.
-
-    A thread, because a soft shutdown blocks the main loop; a connection of its own, because it must work
-    while the main process is busy. It also brings the requests to cancel that a broadcast did not.
-    """
-
-    requires = ("celery.worker.components:Pool",)
-
-    def __init__(self, worker: Any, **kwargs: Any) -> None:
-        super().__init__(worker, **kwargs)
-        self.stopping = threading.Event()
-        self.thread: threading.Thread | None = None
-
-    def start(self, worker: Any) -> None:
-        """Register before the first message is taken; then beat."""
-        if not worker.pool_cls.__module__.endswith("prefork"):
-            logger.warning("time limits need the prefork pool: with this one, no job can be stopped")
-            logs.capture()
-        _until_it_works(lambda: self._register(worker))
-        connection.close()
-        self.thread = threading.Thread(target=self._beat, args=(worker,), name="jadwal-heart", daemon=True)
-        self.thread.start()
-
-    def stop(self, worker: Any) -> None:
-        """Say goodbye: what is still active here goes back to its queue without charge."""
-        if self.stopping.is_set():
-            return
-        self.stopping.set()
-        if self.thread is not None:
-            self.thread.join(timeout=5)
-        try:
-            attending.stop(identity.worker_id())
-        except Exception:  # the database may be gone as well; the lease ends by itself then
-            logger.exception("the goodbye was not recorded")
-        finally:
-            connection.close()
-
-    terminate = stop
-
-    def _register(self, worker: Any) -> None:
-        attending.register(
-            identity.worker_id(),
-            name=worker.hostname,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            queues=sorted(worker.app.amqp.queues.consume_from),
-            concurrency=worker.concurrency or 1,
-            tasks=sorted(name for name in worker.app.tasks if not name.startswith("celery.")),
-        )
-
-    def _beat(self, worker: Any) -> None:
-        interval = conf().heartbeat.total_seconds()
-        while not self.stopping.wait(interval):
-            try:
-                if not attending.beat(identity.worker_id()):
-                    self._register(worker)
-                for job_id in attending.cancel_requests(identity.worker_id()):
-                    _terminate(worker, job_id)
-            except Exception as exc:  # a heart that stops would kill a healthy worker
-                logger.warning("heartbeat: %s", exc)
-                connection.close()
-        connection.close()
-
-
-def _terminate(worker: Any, job_id: str) -> None:
-    request = worker_state.requests.get(job_id)
-    if request is not None:
-        worker.consumer.call_soon(lambda: request.terminate(worker.pool, signal="SIGTERM"))
-
-
-def _until_it_works(act: Any, pause: float = 0.5) -> None:
-    while True:
-        try:
-            return act()  # type: ignore[no-any-return]
-        except Exception as exc:  # whatever it is, a worker without a database can only wait
-            logger.warning("waiting for the database: %s", exc)
-            connection.close()
-            time.sleep(pause)
 
 
 class DurableWorker(CeleryWorker):  # type: ignore[misc]

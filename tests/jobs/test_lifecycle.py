@@ -51,7 +51,9 @@ MOVES: dict[str, tuple[Status, Move]] = {
     "discard": (Status.CANCELLED, lambda j, f: lifecycle.discard([j.id])),
     "continue_as": (
         Status.WAITING,
-        lambda j, f: lifecycle.continue_as(f, task="t", queue="q", args=[], kwargs={}, headers={}),
+        lambda j, f: lifecycle.continue_as(
+            f, {"task": "t", "queue": "q", "args": [], "kwargs": {}, "headers": {}}
+        ),
     ),
 }
 

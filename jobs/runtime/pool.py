@@ -1,0 +1,79 @@
+"""The worker's pool of children: each leads a process group, and nothing of it outlives it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import signal
+from typing import Any
+
+from celery.concurrency.asynpool import AsynPool
+from celery.concurrency.prefork import TaskPool
+
+from jobs.conf import conf
+
+logger = logging.getLogger(__name__)
+
+
+def lead_a_group() -> None:
+    """Make this pool child the leader of a group, so that what its tasks start can be ended with it."""
+    os.setpgid(0, 0)
+
+
+def limit_memory() -> None:
+    """Bound the memory of this pool child, where the operator wants that (JADWAL_MEMORY_LIMIT_MB).
+
+    RLIMIT_DATA counts what a process can write to and shares with nobody; programs and shared libraries
+    do not count. What its tasks start inherits the limit, each process for itself.
+    """
+    limit = conf().memory_limit
+    if limit is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+def end_group(leader: int) -> None:
+    """SIGKILL whatever is left of the group of a pool child that has ended."""
+    try:
+        os.killpg(leader, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return
+    logger.warning("the pool child %d left processes behind: they are killed", leader)
+
+
+class GroupPool(AsynPool):  # type: ignore[misc]
+    """Celery's pool, which cleans up after children that died."""
+
+    def _join_exited_workers(self, shutdown: bool = False) -> Any:
+        before = self.leaders()
+        try:
+            return super()._join_exited_workers(shutdown)
+        finally:
+            for leader in before - self.leaders():
+                end_group(leader)
+
+    def leaders(self) -> set[int]:
+        """Return the process ids of the children."""
+        return {child.pid for child in self._pool}
+
+
+class DurablePool(TaskPool):  # type: ignore[misc]
+    """The prefork pool over `GroupPool`."""
+
+    Pool = GroupPool
+
+    def on_stop(self) -> None:
+        """Stop the children, and what they have started."""
+        self._and_their_groups(super().on_stop)
+
+    def on_terminate(self) -> None:
+        """Kill the children, and what they have started."""
+        self._and_their_groups(super().on_terminate)
+
+    def _and_their_groups(self, act: Any) -> None:
+        leaders = self._pool.leaders() if self._pool is not None else set()
+        try:
+            act()
+        finally:
+            for leader in leaders:
+                end_group(leader)
