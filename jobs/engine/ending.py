@@ -71,6 +71,11 @@ class Ending:
         """Whether the job has finished with it."""
         return self.status in TERMINAL
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing that happens in this process depends on its being recorded: success, no canvas."""
+        return self.status is Status.COMPLETED and not (self.jobs or self.chords or self.chord_parts)
+
     def as_document(self) -> dict[str, Any]:
         """Return it as JSON types and datetimes."""
         return asdict(self)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ from jobs.conf import conf
 from jobs.engine import history, lifecycle, limiting, payload
 from jobs.engine.clock import database_now
 from jobs.engine.ending import Ending, LogLine
-from jobs.engine.records import Fence, NewJob, Started
+from jobs.engine.records import Fence, NewJob, Started, Wanted
 from jobs.models import Job
 from jobs.rules import retry as retry_rules
 from jobs.rules.retry import FailureKind, GiveUp, RetryAt, RetryPolicy
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 class Refusal:
     """A message that starts nothing, and why."""
 
-    job_id: str
+    fence: Fence
     why: str
 
 
@@ -80,6 +80,8 @@ class Execution:
     """The rest of its chain; the next step is the last."""
     ending: Ending | None = None
     """How it ended; None while it runs."""
+    hand_over: Callable[[Ending], bool] | None = None
+    """Who records a plain end for this process, together with others; returns False if it cannot."""
     entered: bool = False
 
     @property
@@ -156,25 +158,45 @@ def begin(
     default_max_attempts: int,
     now: datetime | None = None,
 ) -> Execution | Refusal:
-    """Start an attempt if this message may; say why not otherwise.
+    """Start an attempt if this message may; say why not otherwise."""
+    wanted = Wanted(fence, task, queue, default_limit)
+    started, refused = start([wanted], worker_id=worker_id, now=now)
+    if refused:
+        return refused[0]
+    return execution_of(started[0], default_max_attempts, worker_id)
+
+
+def execution_of(started: Started, default_max_attempts: int, worker_id: UUID) -> Execution:
+    """Return what runs of a job that has started: its payload read and filled in."""
+    return Execution(history.fill_payload(started.decoded()), default_max_attempts, str(worker_id))
+
+
+def start(
+    wanted: Sequence[Wanted], *, worker_id: UUID, now: datetime | None = None
+) -> tuple[list[Started], list[Refusal]]:
+    """Start the attempts that these messages may start; return them, and why the others may not.
 
     A message may start a job only if the row is waiting for this attempt, and names this task and this
     queue. So a duplicate, a late or a forged message does nothing.
     """
-    start = partial(
-        lifecycle.start,
-        fence,
-        task=task,
-        queues=[queue],
-        worker_id=worker_id,
-        default_limit=default_limit,
-        margin=conf().lease,
-        now=now,
-    )
-    started = start() or limiting.start_within(fence, partial(start, within_limits=True), now=now)
-    if isinstance(started, Started):
-        return Execution(history.fill_payload(started), default_max_attempts, str(worker_id))
-    return Refusal(fence.job_id, started or _why_not(fence, task, queue))
+    begin_these = partial(lifecycle.start, worker_id=worker_id, margin=conf().lease, now=now)
+    started = begin_these(wanted)
+    won = {one.fence for one in started}
+    refused = []
+    for one in wanted:
+        if one.fence in won:
+            won.discard(one.fence)  # a second copy of the message is refused
+            continue
+        alone = limiting.start_within(one.fence, partial(_start_alone, one, begin_these), now=now)
+        if isinstance(alone, Started):
+            started.append(alone)
+        else:
+            refused.append(Refusal(one.fence, alone or _why_not(one.fence, one.task, one.queue)))
+    return started, refused
+
+
+def _start_alone(one: Wanted, begin_these: Callable[..., list[Started]]) -> Started | None:
+    return next(iter(begin_these([one], within_limits=True)), None)
 
 
 def _why_not(fence: Fence, task: str, queue: str) -> str:

@@ -57,6 +57,21 @@ def record(endings: Sequence[Ending]) -> set[str]:
     return won
 
 
+def record_or_fail(end: Ending) -> None:
+    """Record one ending; a job whose outcome the database refuses has failed, and says so.
+
+    Raises what the database raises when it is away.
+    """
+    try:
+        record([end])
+    except DATABASE_TROUBLE:
+        raise
+    except Exception as exc:
+        logger.exception("job %s: its outcome cannot be stored", end.job_id)
+        error = f"Its outcome could not be stored: {type(exc).__name__}: {exc}"
+        record([ending.failed(end.fence, Reason.PERMANENT, outcome=Outcome.ERROR, error=error)])
+
+
 def _write_logs(endings: Sequence[Ending]) -> None:
     lines = [
         JobLog(
@@ -103,19 +118,21 @@ def _write_follow_ups(endings: Sequence[Ending]) -> None:
 
 
 def finish(execution: Execution, end: Ending, collect: Callable[[], None] = _nothing) -> bool:
-    """End the attempt as `end` says; return False if somebody else had decided about the job.
+    """End the attempt as `end` says; return False if somebody else is known to have decided about the job.
 
     `collect` runs first: what Celery would write at the end of a task becomes part of the document.
     """
     with ending.collecting(end):
         collect()
     end.logs = list(execution.logs)
-    counted = _record_or_keep(end, execution.worker_id)
+    counted = _record_or_keep(end, execution)
     execution.ending = end
     return counted
 
 
-def _record_or_keep(end: Ending, worker_id: str) -> bool:
+def _record_or_keep(end: Ending, execution: Execution) -> bool:
+    if end.is_plain and execution.hand_over is not None and execution.hand_over(end):
+        return True
     for pause in PAUSES:
         try:
             return bool(record([end]))
@@ -123,7 +140,7 @@ def _record_or_keep(end: Ending, worker_id: str) -> bool:
             logger.warning("finish of job %s waits for the database: %s", end.job_id, exc)
             connection.close()
             time.sleep(pause)
-    spooling.keep(end, worker_id)
+    spooling.keep(end, execution.worker_id)
     return True
 
 

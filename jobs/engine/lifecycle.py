@@ -18,7 +18,7 @@ from django.db import connection
 
 from jobs.engine import ending, payload
 from jobs.engine.ending import ERROR_LINE_LENGTH, Ending
-from jobs.engine.records import Fence, NewJob, Started
+from jobs.engine.records import Fence, NewJob, Started, Wanted
 from jobs.rules.states import Hold, Outcome, Reason
 
 CLOCK = "COALESCE(%(now)s::timestamptz, clock_timestamp())"
@@ -59,74 +59,63 @@ def _row(job: NewJob) -> dict[str, Any]:
     return {name: getattr(job, name) for name in NewJob.__dataclass_fields__}
 
 
+# The start need not survive a crash of the database: the job would still be waiting and would run again,
+# exactly as if the worker had died. So its commit does not wait for the disk (the setting is local to the
+# statement's own transaction).
+_START = f"""
+    WITH wanted AS MATERIALIZED (
+        SELECT id COLLATE "C" AS id, attempt, task, queue, default_limit
+        FROM unnest(%(ids)s::text[], %(attempts)s::int[], %(tasks)s::text[], %(queues)s::text[],
+                    %(limits)s::float[]) AS w(id, attempt, task, queue, default_limit)
+    )
+    UPDATE jobs_job AS job SET
+        status = 'active', attempt = job.attempt + 1, worker_id = %(worker)s, started_at = {CLOCK},
+        expected_end_at = {CLOCK} + make_interval(secs => COALESCE(time_limit, wanted.default_limit))
+                          + %(margin)s
+    FROM wanted, (SELECT set_config('synchronous_commit', 'off', true) OFFSET 0) AS relaxed
+    WHERE job.id = wanted.id AND job.status = 'waiting' AND job.attempt = wanted.attempt - 1
+      AND job.task = wanted.task AND job.queue = wanted.queue
+      AND (deadline_at IS NULL OR deadline_at > {CLOCK})
+      AND (%(unlimited)s OR NOT EXISTS (
+          SELECT 1 FROM jobs_limit WHERE name IN
+          ('queue:' || job.queue, 'schedule:' || schedule_id, 'key:' || nullif(concurrency_key, ''))))
+    RETURNING job.id, job.attempt, job.task, job.queue, args, kwargs, headers, errors, crashes, max_attempts,
+              backoff, schedule_id, schedule_name, scheduled_for, trigger, started_at
+"""
+
+
 def start(
-    fence: Fence,
+    wanted: Sequence[Wanted],
     *,
-    task: str,
     worker_id: UUID,
-    queues: Sequence[str],
-    default_limit: float,
     margin: timedelta,
     within_limits: bool = False,
     now: datetime | None = None,
-) -> Started | None:
-    """waiting -> active, for exactly one worker; None when this message has nothing to start.
+) -> list[Started]:
+    """waiting -> active, each for exactly one worker; return those that have started.
 
     The guard is the whole authority of a message: the row must be waiting, for this attempt, must name this
-    task, must be on one of the worker's own queues, and must not be past its deadline. `default_limit`
-    (seconds) and `margin` give the instant at which the attempt counts as lost. A job that is subject to a
-    limit starts only for a caller that has seen to it (`limiting.start_within`), and says so by
-    `within_limits`; so a job without limits costs no second query.
+    task and this queue, and must not be past its deadline. The task's limit and `margin` give the instant at
+    which the attempt counts as lost. A job that is subject to a limit starts only for a caller that has seen
+    to it (`limiting.start_within`), and says so by `within_limits`; so a job without limits costs no second
+    query.
     """
-    # The start need not survive a crash of the database: the job would still be waiting and would run
-    # again, exactly as if the worker had died. So its commit does not wait for the disk (the setting is
-    # local to the statement's own transaction).
-    sql = f"""
-        UPDATE jobs_job SET
-            status = 'active', attempt = attempt + 1, worker_id = %(worker)s, started_at = {CLOCK},
-            expected_end_at = {CLOCK} + make_interval(secs => COALESCE(time_limit, %(limit)s))
-                              + %(margin)s
-        FROM (SELECT set_config('synchronous_commit', 'off', true) OFFSET 0) AS relaxed
-        WHERE id = %(id)s AND status = 'waiting' AND attempt = %(attempt)s - 1
-          AND task = %(task)s AND queue = ANY(%(queues)s)
-          AND (deadline_at IS NULL OR deadline_at > {CLOCK})
-          AND (%(unlimited)s OR NOT EXISTS (
-              SELECT 1 FROM jobs_limit WHERE name IN
-              ('queue:' || queue, 'schedule:' || schedule_id, 'key:' || nullif(concurrency_key, ''))))
-        RETURNING id, attempt, task, queue, args, kwargs, headers, errors, crashes, max_attempts, backoff,
-                  schedule_id, schedule_name, scheduled_for, trigger, started_at
-    """
+    if not wanted:
+        return []
     params: dict[str, Any] = {
-        "id": fence.job_id,
-        "attempt": fence.attempt,
-        "task": task,
+        "ids": [one.fence.job_id for one in wanted],
+        "attempts": [one.fence.attempt for one in wanted],
+        "tasks": [one.task for one in wanted],
+        "queues": [one.queue for one in wanted],
+        "limits": [one.default_limit for one in wanted],
         "worker": worker_id,
-        "queues": list(queues),
-        "limit": default_limit,
         "margin": margin,
         "unlimited": within_limits,
         "now": now,
     }
     with connection.cursor() as cursor:
-        cursor.execute(sql, params)
-        row = cursor.fetchone()
-    if row is None:
-        return None
-    id_, attempt, name, queue, args, kwargs, headers, errors, crashes, max_attempts, backoff, *rest = row
-    return Started(
-        id_,
-        attempt,
-        name,
-        queue,
-        payload.decode(args),
-        payload.decode(kwargs),
-        payload.decode(headers),
-        errors,
-        crashes,
-        max_attempts,
-        payload.decode(backoff) if backoff else None,
-        *rest,
-    )
+        cursor.execute(_START, params)
+        return [Started(*row) for row in cursor.fetchall()]
 
 
 _END = f"""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from jobs.engine import payload
 from jobs.models import Job
 from jobs.rules.states import Status, Trigger
 
@@ -16,6 +17,17 @@ class Fence:
 
     job_id: str
     attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An attempt that a message asks to start: the job must be this task's, on this queue."""
+
+    fence: Fence
+    task: str
+    queue: str
+    default_limit: float
+    """Seconds that the attempt may run where the job itself does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,19 +75,22 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """What the winner of a start gets: everything the row says about the work."""
+    """What the winner of a start gets: everything the row says about the work.
+
+    The payload is JSON text until `decoded`: whoever only passes it on need not read it.
+    """
 
     job_id: str
     attempt: int
     task: str
     queue: str
-    args: list[Any]
-    kwargs: dict[str, Any]
-    headers: dict[str, Any]
+    args: Any
+    kwargs: Any
+    headers: Any
     errors: int
     crashes: int
     max_attempts: int | None
-    backoff: dict[str, float] | None
+    backoff: Any
     schedule_id: int | None
     schedule_name: str
     scheduled_for: datetime | None
@@ -87,6 +102,16 @@ class Started:
         """Return what a running job's row says about its attempt."""
         columns = {name: getattr(job, name) for name in cls.__dataclass_fields__ if name != "job_id"}
         return cls(job_id=job.id, **columns)
+
+    def decoded(self) -> Started:
+        """Return it with its payload as Python values."""
+        return replace(
+            self,
+            args=payload.decode(self.args),
+            kwargs=payload.decode(self.kwargs),
+            headers=payload.decode(self.headers),
+            backoff=payload.decode(self.backoff),
+        )
 
     @property
     def fence(self) -> Fence:

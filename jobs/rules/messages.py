@@ -20,8 +20,11 @@ class MessageProblem(ValueError):
     """An item that is no message; the text says why in a few words."""
 
 
-def check(item: bytes) -> None:
-    """Raise `MessageProblem` if `item` is not a Celery message (protocol 2, JSON) in every part."""
+def check(item: bytes) -> dict[str, Any]:
+    """Return the envelope of a Celery message (protocol 2, JSON) that is right in every part.
+
+    Raises `MessageProblem` for anything else.
+    """
     envelope = _json(item, "the item")
     if not isinstance(envelope, dict):
         raise MessageProblem("the item is not a JSON object")
@@ -32,6 +35,7 @@ def check(item: bytes) -> None:
         raise MessageProblem("there is no content encoding")
     _check_headers(envelope.get("headers"))
     _check_body(envelope.get("body"), envelope["properties"].get("body_encoding"))
+    return envelope
 
 
 def _json(text: bytes | str, what: str) -> Any:

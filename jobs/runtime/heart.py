@@ -23,10 +23,12 @@ from django.db import connection
 from jobs.conf import conf
 from jobs.engine import attending, finishing, losing
 from jobs.engine.attending import Look
-from jobs.runtime import identity, logs
+from jobs.runtime import identity, ledger, logs
 from jobs.runtime.request import DurableRequest
 
 logger = logging.getLogger(__name__)
+
+FLUSH_SECONDS = 5.0
 
 
 class Heart(bootsteps.StartStopStep):  # type: ignore[misc]
@@ -44,6 +46,7 @@ class Heart(bootsteps.StartStopStep):  # type: ignore[misc]
         self.stopping = threading.Event()
         self.thread: threading.Thread | None = None
         self.seen = Look()
+        worker.heart = self
 
     def start(self, worker: Any) -> None:
         """Register before the first message is taken; then beat."""
@@ -56,20 +59,22 @@ class Heart(bootsteps.StartStopStep):  # type: ignore[misc]
         self.thread.start()
 
     def stop(self, worker: Any) -> None:
-        """Say goodbye: what is still active here goes back to its queue without charge."""
-        if self.stopping.is_set():
+        """Beat on: the pool, which stops after this, may still have jobs. `goodbye` is the end."""
+
+    terminate = stop
+
+    def goodbye(self) -> None:
+        """Stop beating and say so: what is still active here goes back to its queue without charge."""
+        if self.thread is None or self.stopping.is_set():
             return
         self.stopping.set()
-        if self.thread is not None:
-            self.thread.join(timeout=5)
+        self.thread.join(timeout=5)
         try:
             attending.stop(identity.worker_id())
         except Exception:  # the database may be gone as well; the lease ends by itself then
             logger.exception("the goodbye was not recorded")
         finally:
             connection.close()
-
-    terminate = stop
 
     def _register(self, worker: Any) -> None:
         attending.register(
@@ -102,6 +107,9 @@ class Heart(bootsteps.StartStopStep):  # type: ignore[misc]
         # Before the comparison: an outcome on disk is not an attempt that nobody runs.
         finishing.replay_spool(str(identity.worker_id()), everything=everything)
         running = {request.fence: request for request in _running()}
+        # Ends that the children have handed over, but that are not in the ledger yet, are nobody's loss.
+        if not ledger.finisher().flush(FLUSH_SECONDS):
+            return
         look = attending.look(identity.worker_id(), running)
         for fence, request in running.items():
             if fence.job_id in look.to_cancel:

@@ -13,9 +13,12 @@ from jobs.engine import finishing, losing
 from jobs.engine.dispatching import FENCE_HEADER
 from jobs.engine.records import Fence
 from jobs.rules.states import Status
+from jobs.runtime import ledger
 from jobs.runtime.connections import short_connection
 
 logger = logging.getLogger(__name__)
+
+FLUSH_SECONDS = 5.0
 
 
 class DurableRequest(Request):  # type: ignore[misc]
@@ -55,6 +58,7 @@ class DurableRequest(Request):  # type: ignore[misc]
         return status
 
     def _declare_lost(self, exc: BaseException) -> Status | None:
+        ledger.finisher().flush(FLUSH_SECONDS)  # it may have handed over its end before it died
         with short_connection():
             if isinstance(exc, TimeLimitExceeded):
                 limit = float(exc.args[0]) if exc.args else 0.0

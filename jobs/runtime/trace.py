@@ -15,8 +15,9 @@ from django.db import close_old_connections, connection
 from jobs.engine import executing, finishing
 from jobs.engine.dispatching import FENCE_HEADER
 from jobs.engine.executing import Execution, Refusal
-from jobs.engine.records import Fence
-from jobs.runtime import identity
+from jobs.engine.records import Fence, Started
+from jobs.runtime import identity, ledger
+from jobs.runtime.intake import STARTED_HEADER
 from jobs.runtime.outbox import CANVAS, as_time, stored_headers
 from jobs.runtime.results import error_line
 from jobs.runtime.strategy import ETA_HEADER
@@ -33,13 +34,23 @@ def run_job(task: Any, tracer: Any, uuid: str, args: Any, kwargs: Any, request: 
     Returns what the tracer returns, which goes to the worker's main process.
     """
     close_old_connections()  # a connection that died since the last job is noticed here, not in the task
+    started = request.pop(STARTED_HEADER, None)
+    if started is not None:
+        return _run_started(task, started, tracer, uuid, request)
     fence = _fence(task, uuid, args, kwargs, request)
     if fence is None:
         return _nothing_to_do()
     execution = _begin(task, fence, request)
     if isinstance(execution, Refusal):
-        logger.info("message for job %s starts nothing: %s", execution.job_id, execution.why)
+        logger.info("message for job %s starts nothing: %s", execution.fence.job_id, execution.why)
         return _nothing_to_do()
+    return _run(execution, tracer, uuid, request)
+
+
+def _run_started(task: Any, started: Started, tracer: Any, uuid: str, request: dict[str, Any]) -> Any:
+    """Run what the main process has started; it also records a plain end."""
+    execution = executing.execution_of(started, task.attempts_allowed(), identity.worker_id())
+    execution.hand_over = ledger.finisher().hand_over
     return _run(execution, tracer, uuid, request)
 
 

@@ -10,7 +10,7 @@ import pytest
 from django.db import IntegrityError, transaction
 
 from jobs.engine import lifecycle
-from jobs.engine.records import Fence, NewJob
+from jobs.engine.records import Fence, NewJob, Wanted
 from jobs.models import Attempt, Job
 from jobs.rules.states import BIRTH, TERMINAL, TRANSITIONS, Hold, Outcome, Reason, Status
 from tests.jobs.builders import NOON, begin, job, worker
@@ -24,11 +24,8 @@ MOVES: dict[str, tuple[Status, Move]] = {
     "start": (
         Status.ACTIVE,
         lambda j, f: lifecycle.start(
-            Fence(j.id, j.attempt + 1),
-            task=j.task,
+            [Wanted(Fence(j.id, j.attempt + 1), j.task, j.queue, 9)],
             worker_id=worker(),
-            queues=[j.queue],
-            default_limit=9,
             margin=NOON - NOON,
         ),
     ),
