@@ -176,7 +176,8 @@ CELERY_TASK_ROUTES = {f"{app}.*": {"queue": app} for app in QUEUES if app != "de
 CELERY_TASK_ACKS_LATE = False
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_DISABLE_PREFETCH = False  # jobs/runtime/intake.py decides how many messages are taken
-CELERY_WORKER_SEND_TASK_EVENTS = True
+# Flower, or whoever watches, turns task events on while it looks; nobody else pays for them.
+CELERY_WORKER_SEND_TASK_EVENTS = False
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = env.float("JADWAL_SHUTDOWN_GRACE", default=30.0)
 CELERY_WORKER_ENABLE_SOFT_SHUTDOWN_ON_IDLE = False

@@ -30,6 +30,8 @@ MOST_TOGETHER = 200
 """Ends or starts in one statement."""
 MOST_BYTES = 100_000
 """An ending that is larger than this is recorded by the child itself."""
+LINGER_SECONDS = 0.01
+"""How long the finisher waits for company, when there was some the last time."""
 PAUSE_MOST = 2.0
 
 Answer = Callable[[list[Started], list[Refusal]], None]
@@ -103,6 +105,7 @@ class Finisher(threading.Thread):
         for end in (self.reader, self.writer):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         self.flushed: dict[bytes, threading.Event] = {}
+        self.busy = False
 
     def hand_over(self, end: Ending) -> bool:
         """Give an ending to the main process (called in a child); return False if it has to do it itself."""
@@ -149,11 +152,14 @@ class Finisher(threading.Thread):
 
     def _next(self) -> list[bytes]:
         packets = [self.reader.recv(MOST_BYTES)]
+        if self.busy:
+            time.sleep(LINGER_SECONDS)
         while len(packets) < MOST_TOGETHER:
             try:
                 packets.append(self.reader.recv(MOST_BYTES, socket.MSG_DONTWAIT))
             except BlockingIOError:
                 break
+        self.busy = len(packets) > 1
         return packets
 
     def _record(self, ends: Sequence[Ending]) -> None:
