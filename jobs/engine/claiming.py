@@ -11,10 +11,13 @@ Then commit, then publish. A crash before the commit leaves nothing; a crash aft
 which `recovering.reconcile` publishes.
 
 A schedule that cannot be decided about is put aside with its problem, so that it cannot stop the others.
+One that may not run (`permitting`) makes no job and is looked at again after a minute: when it may run, its
+catch-up policy decides about what passed.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,15 +25,17 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 from django_celery_beat.models import PeriodicTask
 
-from jobs.engine import cancelling, dispatching, lifecycle, payload
+from jobs.engine import cancelling, dispatching, lifecycle, payload, statements
 from jobs.engine.compiling import Timing, read_timing
 from jobs.engine.dispatching import Message
 from jobs.engine.enqueueing import NEAR
+from jobs.engine.permitting import LOOK_AGAIN, Gate
 from jobs.engine.records import NewJob
 from jobs.engine.templates import job_from
+from jobs.models import Schedule
 from jobs.rules import overlap
 from jobs.rules.planning import Firing, Plan, Skipped, plan
 from jobs.rules.states import Hold, Reason, Status, Trigger
@@ -38,6 +43,9 @@ from jobs.rules.states import Hold, Reason, Status, Trigger
 logger = logging.getLogger(__name__)
 
 BATCH = 500
+
+UTF8_LONGEST = 4
+"""Bytes of a letter."""
 
 
 @dataclass(slots=True)
@@ -50,6 +58,10 @@ class Due:
     cursor: datetime
     runs: int
     version: int
+    size: int | None = None
+    """Bytes that its payload does not exceed, where they are known."""
+    withheld: bool = False
+    """Whether it may not run."""
     timing: Timing | None = None
     running: int = 0
     held: int = 0
@@ -65,31 +77,86 @@ class Due:
 # The CTE keeps the planner from running the join before the lock: LIMIT under SKIP LOCKED wants it.
 # The task row is locked with the policy, because its counters are written below: an edit holds the task and
 # wants the policy, and neither must wait for the other. A row that anybody holds is left for the next turn.
+# The columns are those that the lock returns. Read outside the CTE they would be as old as the statement, and
+# what another beat has decided and committed meanwhile would be decided again, from its old cursor.
 _CLAIM = """
     WITH due AS MATERIALIZED (
-        SELECT s.periodic_task_id
+        SELECT s.periodic_task_id, s.spec, s.template, s.decided_through, s.runs, s.version, s.problem
         FROM jobs_schedule AS s JOIN django_celery_beat_periodictask AS t ON t.id = s.periodic_task_id
-        WHERE NOT s.stale AND s.next_run_at <= %s
-        ORDER BY s.next_run_at LIMIT %s
+        WHERE NOT s.stale AND s.next_run_at <= %(now)s::timestamptz
+        ORDER BY s.next_run_at LIMIT %(limit)s::int
         FOR UPDATE OF s SKIP LOCKED FOR NO KEY UPDATE OF t SKIP LOCKED
     )
-    SELECT s.periodic_task_id, s.spec::text, s.template::text, s.decided_through, s.runs, s.version
-    FROM jobs_schedule AS s JOIN due USING (periodic_task_id)
+    SELECT periodic_task_id, spec::text, template::text, decided_through, runs, version, problem FROM due
+"""
+
+
+_RUNNING = """
+    SELECT schedule_id, count(*) FILTER (WHERE hold <> 'overlap'), count(*) FILTER (WHERE hold = 'overlap')
+    FROM jobs_job
+    WHERE schedule_id = ANY(%(ids)s::int[]) AND status IN ('delayed', 'waiting', 'active')
+    GROUP BY schedule_id
+"""
+
+_ADVANCE = """
+    WITH v AS MATERIALIZED (
+        SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb) AS v(
+            id int, cursor timestamptz, next_run_at timestamptz, fired int, problem text, last_run_at timestamptz)
+    ), advanced AS (
+        UPDATE jobs_schedule AS s
+        SET decided_through = GREATEST(s.decided_through, v.cursor), next_run_at = v.next_run_at,
+            runs = s.runs + v.fired, problem = v.problem
+        FROM v WHERE s.periodic_task_id = ANY(%(ids)s::int[]) AND s.periodic_task_id = v.id
+    )
+    UPDATE django_celery_beat_periodictask AS t
+    SET last_run_at = GREATEST(t.last_run_at, v.last_run_at), total_run_count = t.total_run_count + v.fired
+    FROM v WHERE t.id = ANY(%(ids)s::int[]) AND t.id = v.id AND v.last_run_at IS NOT NULL
 """
 
 
 def claim_due(now: datetime, *, limit: int = BATCH) -> int:
     """Decide about at most `limit` due schedules as of `now`; return how many were taken."""
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute(_CLAIM, [now, limit])
-            batch = [
-                Due(pk, document, payload.decode(template), through, runs, version)
-                for pk, document, template, through, runs, version in cursor.fetchall()
-            ]
+        rows = statements.run(_CLAIM, {"now": now, "limit": limit})
+        batch = [
+            Due(
+                pk,
+                document,
+                json.loads(template),
+                through,
+                runs,
+                version,
+                size=len(template) * UTF8_LONGEST,
+                problem=problem,
+            )
+            for pk, document, template, through, runs, version, problem in rows
+        ]
         if batch:
-            decide(batch, now)
+            decide(_still(batch, Gate()), now)
     return len(batch)
+
+
+def _still(batch: Sequence[Due], gate: Gate) -> Sequence[Due]:
+    """Return those of a batch that are to be decided now.
+
+    What was withheld (a due schedule with a problem is one) and may run now is compiled anew first, like
+    after an edit, but one that makes no times pass.
+    """
+    held = [due for due in batch if due.problem]
+    free = {due.schedule_id for due in held if not gate.obstacle(due.template, at_most=due.size)}
+    if not free:
+        return batch
+    Schedule.objects.filter(pk__in=free).update(stale=True)
+    return [due for due in batch if due.schedule_id not in free]
+
+
+def _withhold(due: Due, gate: Gate) -> bool:
+    """Note whether, and why, a schedule may not run."""
+    why = gate.obstacle(due.template, at_most=due.size)
+    if why and why != due.problem:
+        logger.warning("claim: schedule %s makes no job: %s", due.template.get("name"), why)
+    due.problem, due.withheld = why, bool(why)
+    return due.withheld
 
 
 def decide(batch: Sequence[Due], now: datetime, *, paused: bool = False) -> None:
@@ -97,17 +164,20 @@ def decide(batch: Sequence[Due], now: datetime, *, paused: bool = False) -> None
 
     `paused` records the times that passed meanwhile, as one row.
     """
+    gate = Gate()
     for due in batch:
         with _putting_aside(due):
-            due.timing = read_timing(due.document)
+            if not _withhold(due, gate):
+                due.timing = read_timing(due.document)
     _count_running([due for due in batch if due.timing])
+    planned = _Planner(now, paused=paused)
     for due in batch:
         if due.timing:
             with _putting_aside(due):
-                _decide_one(due, due.timing, now, paused=paused)
+                _decide_one(due, due.timing, now, planned)
     jobs = [job for due in batch for job in due.jobs]
     new = lifecycle.birth(jobs, now=now)
-    _advance(batch)
+    _advance(batch, now)
     _stop_others(batch, new)
     dispatching.publish_on_commit(
         [Message.of(job) for job in jobs if job.id in new and job.status is Status.WAITING]
@@ -132,20 +202,39 @@ def _count_running(batch: Sequence[Due]) -> None:
     }
     if not wanted:
         return
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """SELECT schedule_id, count(*) FILTER (WHERE hold <> 'overlap'),
-                      count(*) FILTER (WHERE hold = 'overlap')
-               FROM jobs_job
-               WHERE schedule_id = ANY(%s) AND status IN ('delayed', 'waiting', 'active')
-               GROUP BY schedule_id""",
-            [list(wanted)],
+    for pk, running, held in statements.run(_RUNNING, {"ids": list(wanted)}):
+        wanted[pk].running, wanted[pk].held = running, held
+
+
+class _Planner:
+    """Plans of one turn: schedules of the same timing, decided through the same instant, have the same plan."""
+
+    def __init__(self, now: datetime, *, paused: bool) -> None:
+        self.now = now
+        self.paused = paused
+        self.plans: dict[tuple[int, datetime], Plan] = {}
+
+    def __call__(self, due: Due, timing: Timing, cursor: datetime) -> Plan:
+        """Return the plan of `due` from `cursor` on."""
+        shared = not timing.policy.jitter and timing.policy.max_runs is None
+        known = self.plans.get((id(timing), cursor)) if shared else None
+        if known is not None:
+            return known
+        found = plan(
+            str(due.schedule_id),
+            timing.spec,
+            timing.policy,
+            cursor=cursor,
+            now=self.now,
+            runs=due.runs + due.fired,
+            paused=self.paused,
         )
-        for pk, running, held in cursor.fetchall():
-            wanted[pk].running, wanted[pk].held = running, held
+        if shared:
+            self.plans[id(timing), cursor] = found
+        return found
 
 
-def _decide_one(due: Due, timing: Timing, now: datetime, *, paused: bool) -> None:
+def _decide_one(due: Due, timing: Timing, now: datetime, planned: _Planner) -> None:
     """Plan and decide; once more from there on when the plan counted on runs that an overlap skipped.
 
     Only starts count against `max_runs` (SEMANTICS 11), and the plan cannot know what overlaps.
@@ -153,15 +242,7 @@ def _decide_one(due: Due, timing: Timing, now: datetime, *, paused: bool) -> Non
     fire: list[Firing] = []
     cursor = due.cursor
     while True:
-        found = plan(
-            str(due.schedule_id),
-            timing.spec,
-            timing.policy,
-            cursor=cursor,
-            now=now,
-            runs=due.runs + due.fired,
-            paused=paused,
-        )
+        found = planned(due, timing, cursor)
         due.jobs += [_skipped(due, skip) for skip in found.skipped]
         fired = due.fired
         for firing in found.fire:
@@ -230,39 +311,28 @@ def _born(
     )
 
 
-def _advance(batch: Sequence[Due]) -> None:
+def _advance(batch: Sequence[Due], now: datetime) -> None:
     """Move the cursors, and keep django-celery-beat's own counters true for whoever looks at them."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """UPDATE jobs_schedule AS s
-               SET decided_through = GREATEST(s.decided_through, v.cursor), next_run_at = v.next_run_at,
-                   runs = s.runs + v.fired, problem = v.problem
-               FROM unnest(%s::int[], %s::timestamptz[], %s::timestamptz[], %s::int[], %s::text[])
-                    AS v(id, cursor, next_run_at, fired, problem)
-               WHERE s.periodic_task_id = v.id""",
-            [
-                [due.schedule_id for due in batch],
-                [due.plan.cursor if due.plan else due.cursor for due in batch],
-                [due.plan.next_nominal if due.plan else None for due in batch],
-                [due.fired for due in batch],
-                [due.problem for due in batch],
-            ],
-        )
-        fired = [due for due in batch if due.fired and due.plan]
-        if fired:
-            cursor.execute(
-                """UPDATE django_celery_beat_periodictask AS t
-                   SET last_run_at = GREATEST(t.last_run_at, v.last_run_at),
-                       total_run_count = t.total_run_count + v.fired
-                   FROM unnest(%s::int[], %s::timestamptz[], %s::int[]) AS v(id, last_run_at, fired)
-                   WHERE t.id = v.id""",
-                [
-                    [due.schedule_id for due in fired],
-                    [due.last_fired for due in fired],
-                    [due.fired for due in fired],
-                ],
-            )
-    _retire([due for due in fired if due.plan and due.plan.next_nominal is None])
+    rows = [
+        {
+            "id": due.schedule_id,
+            "cursor": due.plan.cursor if due.plan else due.cursor,
+            "next_run_at": _next(due, now),
+            "fired": due.fired,
+            "problem": due.problem,
+            "last_run_at": due.last_fired if due.plan else None,
+        }
+        for due in batch
+    ]
+    statements.run(_ADVANCE, {"rows": payload.document(rows), "ids": [row["id"] for row in rows]})
+    _retire([due for due in batch if due.fired and due.plan and due.plan.next_nominal is None])
+
+
+def _next(due: Due, now: datetime) -> datetime | None:
+    """Return when to decide about it next; None for never."""
+    if due.withheld:
+        return now + LOOK_AGAIN
+    return due.plan.next_nominal if due.plan else None
 
 
 def _retire(ended: Sequence[Due]) -> None:

@@ -2,13 +2,10 @@
 
 from datetime import datetime
 
-from django.db import connection
+from jobs.engine import statements
 
 
 def database_now() -> datetime:
     """Return what time it is, by the database."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        row = cursor.fetchone()
-    now: datetime = row[0]
+    now: datetime = statements.run("SELECT clock_timestamp()", {}, prepared=True)[0][0]
     return now

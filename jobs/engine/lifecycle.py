@@ -16,13 +16,17 @@ from uuid import UUID
 
 from django.db import connection
 
-from jobs.engine import ending, payload
+from jobs.engine import ending, payload, statements
 from jobs.engine.ending import ERROR_LINE_LENGTH, Ending
 from jobs.engine.records import Fence, NewJob, Started, Wanted
 from jobs.rules.states import Hold, Outcome, Reason
 
 CLOCK = "COALESCE(%(now)s::timestamptz, clock_timestamp())"
 """The database's clock, which alone decides; a test may hand in another instant as `now`."""
+
+IDS = '%(ids)s::text[] COLLATE "C"'
+"""The ids of a batch, said once more beside the join: so the planner takes the primary key, whatever it thinks
+of the size of the table."""
 
 _BIRTH_COLUMNS = (
     "id, task, queue, trigger, status, available_at, args, kwargs, headers, priority, schedule_id, "
@@ -41,18 +45,18 @@ def birth(jobs: Sequence[NewJob], *, now: datetime | None = None) -> set[str]:
     if not jobs:
         return set()
     rows = payload.document([_row(job) for job in jobs])
-    sql = f"""
-        INSERT INTO jobs_job ({_BIRTH_COLUMNS}, created_at, published_at, finished_at)
-        SELECT {_BIRTH_VALUES}, {CLOCK},
-               CASE WHEN status = 'waiting' THEN {CLOCK} END,
-               CASE WHEN status = 'skipped' THEN {CLOCK} END
-        FROM jsonb_populate_recordset(NULL::jobs_job, %(rows)s::jsonb)
-        ON CONFLICT DO NOTHING
-        RETURNING id
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(sql, {"rows": rows, "now": now})
-        return {row[0] for row in cursor.fetchall()}
+    return {row[0] for row in statements.run(_BIRTH, {"rows": rows, "now": now}, prepared=True)}
+
+
+_BIRTH = f"""
+    INSERT INTO jobs_job ({_BIRTH_COLUMNS}, created_at, published_at, finished_at)
+    SELECT {_BIRTH_VALUES}, {CLOCK},
+           CASE WHEN status = 'waiting' THEN {CLOCK} END,
+           CASE WHEN status = 'skipped' THEN {CLOCK} END
+    FROM jsonb_populate_recordset(NULL::jobs_job, %(rows)s::jsonb)
+    ON CONFLICT DO NOTHING
+    RETURNING id
+"""
 
 
 def _row(job: NewJob) -> dict[str, Any]:
@@ -73,7 +77,8 @@ _START = f"""
         expected_end_at = {CLOCK} + make_interval(secs => COALESCE(time_limit, wanted.default_limit))
                           + %(margin)s
     FROM wanted, (SELECT set_config('synchronous_commit', 'off', true) OFFSET 0) AS relaxed
-    WHERE job.id = wanted.id AND job.status = 'waiting' AND job.attempt = wanted.attempt - 1
+    WHERE job.id = ANY({IDS}) AND job.id = wanted.id
+      AND job.status = 'waiting' AND job.attempt = wanted.attempt - 1
       AND job.task = wanted.task AND job.queue = wanted.queue
       AND (deadline_at IS NULL OR deadline_at > {CLOCK})
       AND (%(unlimited)s OR NOT EXISTS (
@@ -113,9 +118,9 @@ def start(
         "unlimited": within_limits,
         "now": now,
     }
-    with connection.cursor() as cursor:
-        cursor.execute(_START, params)
-        return [Started(*row) for row in cursor.fetchall()]
+    # One alone is somebody waiting for it: planning would take longer than starting.
+    alone = len(wanted) == 1
+    return [Started(*row) for row in statements.run(_START, params, prepared=alone)]
 
 
 _END = f"""
@@ -129,7 +134,7 @@ _END = f"""
     ), before AS MATERIALIZED (
         SELECT job.id, job.started_at AS began, job.worker_id AS ran_on, {CLOCK} AS ended_at
         FROM jobs_job AS job JOIN given ON given.id = job.id
-        WHERE job.status = 'active' AND job.attempt = given.attempt
+        WHERE job.id = ANY({IDS}) AND job.status = 'active' AND job.attempt = given.attempt
         ORDER BY job.id FOR UPDATE OF job
     ), ended AS (
         UPDATE jobs_job AS job SET
@@ -144,7 +149,8 @@ _END = f"""
             args = COALESCE(given.args, job.args), kwargs = COALESCE(given.kwargs, job.kwargs),
             headers = COALESCE(given.headers, job.headers)
         FROM given JOIN before ON before.id = given.id
-        WHERE job.id = before.id AND job.status = 'active' AND job.attempt = given.attempt
+        WHERE job.id = ANY({IDS}) AND job.id = before.id
+          AND job.status = 'active' AND job.attempt = given.attempt
         RETURNING job.id, job.attempt, before.began, before.ran_on, before.ended_at
     )
     INSERT INTO jobs_attempt
@@ -165,9 +171,9 @@ def end(endings: Sequence[Ending], *, now: datetime | None = None) -> set[str]:
     """
     if not endings:
         return set()
-    with connection.cursor() as cursor:
-        cursor.execute(_END, {"endings": payload.document([_ending_row(one) for one in endings]), "now": now})
-        return {row[0] for row in cursor.fetchall()}
+    rows = payload.document([_ending_row(one) for one in endings])
+    ids = [one.job_id for one in endings]
+    return {row[0] for row in statements.run(_END, {"endings": rows, "ids": ids, "now": now})}
 
 
 def _ending_row(ending: Ending) -> dict[str, Any]:
@@ -325,10 +331,13 @@ def continue_as(fence: Fence, work: dict[str, Any], *, now: datetime | None = No
     return bool(end([ending.replaced(fence, work)], now=now))
 
 
-def note_published(ids: Sequence[str], *, now: datetime | None = None) -> list[str]:
-    """Note that messages of waiting jobs are about to be sent again; return the ids still waiting."""
+def note_published(ids: Sequence[str], *, before: datetime, now: datetime | None = None) -> list[str]:
+    """Note that messages of waiting jobs are about to be sent again; return whose they are.
+
+    Jobs that no longer wait, and those of which a message was sent since `before`, are not among them.
+    """
     return _move(
         f"""UPDATE jobs_job SET published_at = {CLOCK}
-            WHERE id = ANY(%(ids)s) AND status = 'waiting' RETURNING id""",
-        {"ids": list(ids), "now": now},
+            WHERE id = ANY(%(ids)s) AND status = 'waiting' AND published_at < %(before)s RETURNING id""",
+        {"ids": list(ids), "before": before, "now": now},
     )

@@ -139,6 +139,8 @@ ON CONFLICT DO NOTHING;
 # Rows of jobs are updated several times in a short life: room on the page keeps those updates in place,
 # and dead rows must not pile up under the partial indexes.
 STORAGE = """
+-- Django's second index of a text key, for LIKE: by the collation C the primary key can do that.
+DROP INDEX IF EXISTS jobs_job_id_e5bc7a75_like;
 ALTER TABLE jobs_job SET (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02,
     autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0,
     autovacuum_analyze_scale_factor = 0.02);

@@ -166,16 +166,9 @@ class Job(models.Model):
             models.Index(
                 fields=["queue", "available_at"], name="jobs_job_waiting", condition=Q(status=Status.WAITING)
             ),
+            # The few that run: what asks for their queue, key or deadline reads them all.
             models.Index(fields=["worker"], name="jobs_job_active", condition=Q(status=Status.ACTIVE)),
-            models.Index(
-                fields=["queue", "concurrency_key"],
-                name="jobs_job_running",
-                condition=Q(status=Status.ACTIVE),
-            ),
             models.Index(fields=["nonce"], name="jobs_job_nonce", condition=Q(nonce__isnull=False)),
-            models.Index(
-                fields=["expected_end_at"], name="jobs_job_overdue", condition=Q(status=Status.ACTIVE)
-            ),
             models.Index(
                 fields=["schedule"],
                 name="jobs_job_live",
@@ -186,8 +179,19 @@ class Job(models.Model):
                 name="jobs_job_finished",
                 condition=Q(status__in=sorted(TERMINAL)),
             ),
-            models.Index(F("schedule"), F("created_at").desc(), name="jobs_job_history"),
-            models.Index(F("status"), F("created_at").desc(), name="jobs_job_by_status"),
+            models.Index(
+                F("schedule"),
+                F("created_at").desc(),
+                name="jobs_job_history",
+                condition=Q(schedule__isnull=False),
+            ),
+            # Completed and waiting jobs are found on the way through the newest ones; these are rare there.
+            models.Index(
+                F("status"),
+                F("created_at").desc(),
+                name="jobs_job_by_status",
+                condition=Q(status__in=[Status.CANCELLED, Status.FAILED, Status.SKIPPED]),
+            ),
             models.Index(F("created_at").desc(), F("id").desc(), name="jobs_job_newest"),
         ]
         permissions = [

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import logging
+import os
 import select
+import socket
 import time
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 from celery.beat import Scheduler
 from django.db import DatabaseError, InterfaceError, connection
 from django_celery_beat.schedulers import DatabaseScheduler
 
+from jobs.conf import conf
+from jobs.engine import beats
 from jobs.engine.clock import database_now
-from jobs.engine.ticking import Ticker
+from jobs.engine.dispatching import doorbell
+from jobs.engine.ticking import Ticker, Turn
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +29,51 @@ CHANNEL = "jadwal_schedules"
 
 POLL_SECONDS = 1.0
 BACKOFF_SECONDS = 1.0
+HELD_SECONDS = 0.1
+"""Before what is due, but in somebody else's hands, is looked at again."""
+
+
+class Pulse:
+    """This process in the register of beats: one small statement for each heartbeat interval."""
+
+    def __init__(self) -> None:
+        self.id = uuid4()
+        self.turns = 0
+        self.error = ""
+        """What went wrong and is not in the register yet."""
+        self.failures = 0
+        self.last: float | None = None
+
+    def beat(self) -> None:
+        """Say that this beat turns, if it is time to."""
+        now = time.monotonic()
+        if self.last is not None and now - self.last < conf().heartbeat.total_seconds():
+            return
+        if doorbell.failures > self.failures:
+            self.error = doorbell.trouble
+        failures = doorbell.failures
+        beats.beat(
+            self.id,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            turns=self.turns,
+            publish_failures=failures,
+            error=self.error,
+        )
+        self.last, self.failures, self.error = now, failures, ""
+
+    def stop(self) -> None:
+        """Say goodbye, once, if there was a hello."""
+        if self.last is None:
+            return
+        self.last = None
+        connection.close()  # SIGTERM may have come in the middle of a statement
+        try:
+            beats.stop(self.id)
+        except (DatabaseError, InterfaceError) as exc:  # then its silence will tell
+            logger.warning("the goodbye was not recorded: %s", " ".join(str(exc).split()))
+        finally:
+            connection.close()
 
 
 class DurableScheduler(DatabaseScheduler):  # type: ignore[misc]
@@ -37,7 +88,8 @@ class DurableScheduler(DatabaseScheduler):  # type: ignore[misc]
         kwargs["lazy"] = True  # what the parent would load here does not exist
         Scheduler.__init__(self, app, *args, max_interval=max_interval or POLL_SECONDS, **kwargs)
         self.ticker = Ticker()
-        self.doorbell: psycopg.Connection[Any] | None = None
+        self.pulse = Pulse()
+        self.ear: psycopg.Connection[Any] | None = None
 
     def setup_schedule(self) -> None:
         """There is nothing to load."""
@@ -59,10 +111,9 @@ class DurableScheduler(DatabaseScheduler):  # type: ignore[misc]
         """There is nothing to write back."""
 
     def close(self) -> None:
-        """Let go of the listening connection; harmless the second time."""
-        if self.doorbell is not None:
-            self.doorbell.close()
-            self.doorbell = None
+        """Say goodbye and let go of the listening connection; harmless the second time."""
+        self.pulse.stop()
+        self._hang_up()
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Do one turn and wait for the next; return the seconds the caller should sleep on top.
@@ -72,55 +123,65 @@ class DurableScheduler(DatabaseScheduler):  # type: ignore[misc]
         began = time.monotonic()
         try:
             now = database_now()
+            self.pulse.beat()
             turn = self.ticker.tick(now)
         except (DatabaseError, InterfaceError, psycopg.Error, OSError) as exc:
             logger.warning("beat waits for the database: %s", " ".join(str(exc).split()))
             self.ticker.disconnected()
             connection.close()
-            self.close()
+            self._hang_up()
             return BACKOFF_SECONDS
-        except Exception:  # a beat that ends schedules nothing at all; the turn is tried again
+        except Exception as exc:  # a beat that ends schedules nothing at all; the turn is tried again
             logger.exception("beat: this turn failed")
+            self.pulse.error = f"A turn failed: {type(exc).__name__}: {exc}"
             connection.close()
             return BACKOFF_SECONDS
+        self.pulse.turns += 1
         if turn.claimed or turn.promoted:
             logger.debug("beat: %s", turn)
-        self._wait(_pause(turn.next_at, now, time.monotonic() - began))
+        self._wait(_pause(turn, now, time.monotonic() - began))
         return 0.0
 
     def _wait(self, seconds: float) -> None:
         """Sleep, but wake at once when a schedule was edited."""
         if seconds <= 0:
             return
-        doorbell = self._listening()
-        if doorbell is None:
+        ear = self._listening()
+        if ear is None:
             time.sleep(seconds)
             return
-        ready, _, _ = select.select([doorbell.fileno()], [], [], seconds)
+        ready, _, _ = select.select([ear.fileno()], [], [], seconds)
         if ready:
             try:
-                for _ in doorbell.notifies(timeout=0):
+                for _ in ear.notifies(timeout=0):
                     pass
             except psycopg.Error:
-                self.close()
+                self._hang_up()
 
     def _listening(self) -> psycopg.Connection[Any] | None:
         """Return the connection that hears of edits; None where LISTEN is not to be had (poll then)."""
-        if self.doorbell is None:
+        if self.ear is None:
             try:
                 params = connection.get_connection_params()
                 params.pop("cursor_factory", None)
                 params.pop("context", None)
-                self.doorbell = psycopg.connect(**params, autocommit=True)
-                self.doorbell.execute(f"LISTEN {CHANNEL}")
+                self.ear = psycopg.connect(**params, autocommit=True)
+                self.ear.execute(f"LISTEN {CHANNEL}")
             except psycopg.Error as exc:
                 logger.warning("beat polls once a second, it cannot LISTEN: %s", exc)
-                self.doorbell = None
-        return self.doorbell
+                self.ear = None
+        return self.ear
+
+    def _hang_up(self) -> None:
+        if self.ear is not None:
+            self.ear.close()
+            self.ear = None
 
 
-def _pause(next_at: datetime | None, now: datetime, elapsed: float) -> float:
+def _pause(turn: Turn, now: datetime, elapsed: float) -> float:
     """Return how long to wait, by the database's clock: local clocks decide nothing."""
-    if next_at is None:
+    if turn.next_at is None:
         return POLL_SECONDS
-    return min(POLL_SECONDS, max(0.0, (next_at - now).total_seconds() - elapsed))
+    if turn.next_at <= now and turn.is_idle:
+        return HELD_SECONDS
+    return min(POLL_SECONDS, max(0.0, (turn.next_at - now).total_seconds() - elapsed))

@@ -1,0 +1,27 @@
+"""Statements of the engine with parameters bound by the server.
+
+A `prepared` plan is kept by the connection, and one that was made while a table was empty would scan it when it
+is full. So only what works on one row by its key is prepared: there planning costs more than the work. What
+works on many rows at once is planned each time. `DATABASE_PREPARE=off` turns it off for a connection pooler that
+cannot keep prepared statements (PgBouncer in transaction mode before 1.21).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+from django.db import connection
+
+
+def run(sql: str, params: Mapping[str, Any], *, prepared: bool = False) -> list[tuple[Any, ...]]:
+    """Execute a statement and return its rows.
+
+    Raises Django's database errors, like a cursor of Django's.
+    """
+    connection.ensure_connection()
+    connection.validate_no_broken_transaction()
+    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
+        cursor.execute(sql, params, prepare=prepared)
+        return cursor.fetchall() if cursor.description else []
