@@ -1,6 +1,7 @@
 """The Django app of the platform."""
 
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class JobsConfig(AppConfig):
@@ -9,3 +10,10 @@ class JobsConfig(AppConfig):
     name = "jobs"
     verbose_name = "Jobs"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Register the system checks, and what makes the permissions to schedule."""
+        from jobs import checks  # noqa: F401
+        from jobs.engine import permissions
+
+        post_migrate.connect(permissions.create, sender=self, dispatch_uid="jobs.schedule_tasks")

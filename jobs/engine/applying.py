@@ -20,13 +20,14 @@ from django.core.exceptions import ValidationError
 from django.db import DataError, IntegrityError, connection, transaction
 from django_celery_beat.models import ClockedSchedule, PeriodicTask, SolarSchedule
 
-from jobs.engine import editing, limiting
+from jobs.engine import auditing, editing, limiting
 from jobs.engine.clock import database_now
 from jobs.engine.compiling import CompileError, compile_schedule
 from jobs.engine.declared import (
     COLUMNS,
     CRON_COLUMNS,
     CRON_DEFAULTS,
+    PAYLOAD,
     WITH_ROWS,
     State,
     changes_between,
@@ -52,7 +53,6 @@ CRON_KEYS = frozenset({*TIMINGS, *CRON_COLUMNS})
 ROW_KEYS = {"queue": "queue", "priority": "priority", "start": "start_time", "end": "expires"} | {
     key: key for key in ("task", "description")
 }
-JSON_KEYS = ("args", "kwargs", "headers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +171,7 @@ class _Run:
         if end is not None and end <= self.now:
             self.notes.append(f"{declaration.name} will never fire: its `end` has passed.")
         state = wanted_state(declaration)
+        editing.given_back({key: state[key] for key in PAYLOAD}, {})
         row = PeriodicTask(name=declaration.name)
         for name, value in _row_columns(declaration, state, set(state)).items():
             setattr(row, name, value)
@@ -178,9 +179,9 @@ class _Run:
         self._write_policy(entry, row.pk, state, set(state), {"manager": entry.manager})
         shown = document(declaration.name, state)
         del shown["name"]
-        self.changes.append(
-            Change(declaration.name, CREATE, {key: [None, value] for key, value in shown.items()})
-        )
+        made = Change(declaration.name, CREATE, {key: [None, value] for key, value in shown.items()})
+        self.changes.append(made)
+        auditing.record([row], "apply", changes=made.changes, manager=entry.manager)
         if state["after"]:
             self.after[declaration.name] = entry
 
@@ -189,6 +190,7 @@ class _Run:
         if not self._may_touch(entry, schedule):
             return
         old, new = stored_state(schedule, self.limits), wanted_state(declaration)
+        new |= editing.given_back({key: new[key] for key in PAYLOAD}, old)
         if _has_fired(schedule, old, new) or _is_silent_on_pause(declaration, schedule, old, new):
             new["paused"] = old["paused"]  # it is disabled because it is done, or an operator paused it
         changes = changes_between(old, new)
@@ -207,6 +209,8 @@ class _Run:
             self._write_policy(entry, schedule.pk, new, changed, owner)
         if owner:
             changes["manager"] = [schedule.manager, entry.manager]
+        if changes:
+            auditing.record([row], "apply", changes=changes, manager=entry.manager)
         self.changes.append(Change(declaration.name, CHANGE if changes else UNCHANGED, changes))
         if "after" in changed:
             self.after[declaration.name] = entry
@@ -304,7 +308,7 @@ def _is_silent_on_pause(declaration: Declaration, schedule: Schedule, old: State
 def _row_columns(declaration: Declaration, state: State, changed: set[str]) -> dict[str, Any]:
     """Return the columns of the `PeriodicTask` that change."""
     columns = {column: state[key] for key, column in ROW_KEYS.items() if key in changed}
-    columns |= {key: json.dumps(state[key]) for key in JSON_KEYS if key in changed}
+    columns |= {key: json.dumps(state[key]) for key in PAYLOAD if key in changed}
     if "paused" in changed:
         columns["enabled"] = not state["paused"]
     if "deadline" in changed:

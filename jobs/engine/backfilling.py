@@ -9,7 +9,7 @@ from typing import Literal
 
 from django.db import transaction
 
-from jobs.engine import dispatching, lifecycle
+from jobs.engine import auditing, dispatching, lifecycle, permitting
 from jobs.engine.clock import database_now
 from jobs.engine.compiling import compile_schedule, read_timing
 from jobs.engine.payload import document
@@ -44,9 +44,12 @@ def slots(
     """Return the nominals in `[since, until]`, both ends included, by today's timing, ascending.
 
     Nominals that ran are left alone unless `reprocess` says otherwise; those that were skipped count as not
-    run. Raises `TooManyError`, and `compiling.CompileError` for a schedule that makes no sense.
+    run. Raises `TooManyError`, `permitting.NotPermittedError` when nobody may schedule its task, and
+    `compiling.CompileError` for a schedule that makes no sense.
     """
-    timing = read_timing(document(compile_schedule(schedule).spec))
+    compiled = compile_schedule(schedule)
+    permitting.ensure(compiled.template)
+    timing = read_timing(document(compiled.spec))
     found = preview(
         str(schedule.pk), timing.spec, timing.policy, after=since - TICK, until=until, limit=MOST + 1
     )
@@ -79,9 +82,11 @@ def backfill(
     """Make the jobs of the slots that run, ascending, and return their ids.
 
     One after the other (`buffer_all`) unless they may run `side_by_side`; `per_minute` spreads their starts.
-    They carry a nonce: the slots in the ledger stay what they were.
+    They carry a nonce: the slots in the ledger stay what they were. Raises `permitting.NotPermittedError`
+    when nobody may schedule its task.
     """
     template = compile_schedule(schedule).template
+    permitting.ensure(template)
     now = database_now()
     gap = timedelta(seconds=60 / per_minute) if per_minute else timedelta(0)
     jobs = []
@@ -103,5 +108,14 @@ def backfill(
         )
     with transaction.atomic():
         new = lifecycle.birth(jobs)
-        dispatching.publish_waiting([job.id for job in jobs if job.id in new])
-    return [job.id for job in jobs if job.id in new]
+        made = [job.id for job in jobs if job.id in new]
+        dispatching.publish_waiting(made)
+        if made:
+            auditing.record(
+                [schedule.periodic_task],
+                "backfill",
+                jobs=len(made),
+                first=chosen[0].scheduled_for.isoformat(),
+                last=chosen[-1].scheduled_for.isoformat(),
+            )
+    return made

@@ -21,6 +21,7 @@ from jobs.rules.crontab import DST_PRESETS, restricts_both_days
 from jobs.rules.declaration import After, Declaration
 from jobs.rules.declared_values import CALENDAR_UNITS, TIMINGS
 from jobs.rules.instants import rfc3339
+from jobs.rules.redaction import redact
 
 State = dict[str, Any]
 
@@ -60,6 +61,9 @@ DEFAULTS: Mapping[str, Any] = {
 """What each setting is where it is not named, whatever the kind of time."""
 
 CRON_DEFAULTS: Mapping[str, Any] = {"tz": "UTC", **{name: _default(name) for name in CRON_COLUMNS}}
+
+PAYLOAD = ("args", "kwargs", "headers")
+"""Settings that may hold secrets: they are shown masked, and `editing.given_back` takes them masked."""
 
 NO_TIME: Mapping[str, Any] = dict.fromkeys((*TIMINGS, *CRON_DEFAULTS))
 UNIT_LETTERS: Mapping[str, str] = {unit: letters for letters, unit in CALENDAR_UNITS.items()}
@@ -149,13 +153,24 @@ def _stored_time(schedule: Schedule) -> State:
 
 
 def changes_between(old: State, new: State) -> dict[str, list[Any]]:
-    """Return the settings that differ as `{key: [old, new]}`, ready for JSON."""
+    """Return the settings that differ as `{key: [old, new]}`, ready for JSON, without secrets."""
     pairs = {key: [plain(old[key]), plain(new[key])] for key in old}
-    return {key: pair for key, pair in pairs.items() if _text(pair[0]) != _text(pair[1])}
+    return {
+        key: [_shown(key, value) for value in pair]
+        for key, pair in pairs.items()
+        if _text(pair[0]) != _text(pair[1])
+    }
+
+
+def _shown(key: str, value: Any) -> Any:
+    return redact(value) if key in PAYLOAD else value
 
 
 def document(name: str, state: State) -> dict[str, Any]:
-    """Return a state as a file declares it: only what differs from the defaults, in a stable order."""
+    """Return a state as a file declares it: only what differs from the defaults, in a stable order.
+
+    Secrets are masked. A file with a mask is good for the schedule that it was made of: see `given_back`.
+    """
     defaults = {**NO_TIME, **DEFAULTS}
     if state["cron"] is not None:
         defaults |= CRON_DEFAULTS
@@ -164,7 +179,7 @@ def document(name: str, state: State) -> dict[str, Any]:
     shown: dict[str, Any] = {"name": name}
     for key, value in state.items():
         if key == "task" or _text(plain(value)) != _text(plain(defaults[key])):
-            shown[key] = plain(value)
+            shown[key] = _shown(key, plain(value))
     cron = state["cron"]
     if cron is not None:
         fields = cron.split()

@@ -7,10 +7,11 @@ completed task, a poison job, an expired one. A trigger is idempotent by its non
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from django.db import connection, transaction
 
-from jobs.engine import dispatching, lifecycle
+from jobs.engine import dispatching, lifecycle, permitting
 from jobs.engine.payload import decode
 from jobs.engine.templates import job_from
 from jobs.models import Job, Schedule
@@ -33,18 +34,24 @@ _TRIGGERED = f"""
       AND NOT EXISTS (SELECT 1 FROM jobs_job AS mine
                       WHERE mine.schedule_id = d.periodic_task_id AND mine.nonce = 'after:' || up.id)
     ORDER BY up.finished_at LIMIT %(limit)s
+    FOR UPDATE OF d SKIP LOCKED
 """  # noqa: S608  (put together from the constant above)
 
 
 def trigger_due(now: datetime, *, limit: int = 200) -> int:
-    """Make the jobs of schedules whose upstream has come to the wanted end; return how many."""
+    """Make the jobs of schedules whose upstream has come to the wanted end; return how many.
+
+    The rows of those schedules are locked: of two beats that make the same job, the second would wait for the
+    first to commit.
+    """
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute(_TRIGGERED, {"now": now, "limit": limit})
-            found = cursor.fetchall()
+            found = [(pk, decode(template), *rest) for pk, template, *rest in cursor.fetchall()]
+        withheld = _withhold({pk: template for pk, template, *_ in found}, now)
         jobs = [
             job_from(
-                decode(template),
+                template,
                 schedule_id=pk,
                 version=version,
                 trigger=Trigger.DEPENDENCY,
@@ -52,10 +59,21 @@ def trigger_due(now: datetime, *, limit: int = 200) -> int:
                 nonce=f"after:{upstream}",
             )
             for pk, template, version, upstream in found
+            if pk not in withheld
         ]
         new = lifecycle.birth(jobs, now=now)
         dispatching.publish_waiting(list(new))
     return len(new)
+
+
+def _withhold(templates: dict[int, Any], now: datetime) -> set[int]:
+    """Note which of these schedules may not run, and why; `claiming` looks at them again."""
+    gate = permitting.Gate()
+    obstacles = {pk: gate.obstacle(template) for pk, template in templates.items()}
+    withheld = {pk: why for pk, why in obstacles.items() if why}
+    for pk, why in withheld.items():
+        Schedule.objects.filter(pk=pk).update(problem=why, next_run_at=now + permitting.LOOK_AGAIN)
+    return set(withheld)
 
 
 _GATED = f"""
@@ -95,7 +113,9 @@ def _drop_holds_of_ungated(now: datetime) -> None:
     free = list(
         held.exclude(
             schedule_id__in=Schedule.objects.filter(after__isnull=False, after_mode="gate").values("pk")
-        ).values_list("id", flat=True)
+        )
+        .select_for_update(skip_locked=True)
+        .values_list("id", flat=True)
     )
     dispatching.publish_waiting(lifecycle.promote(free, now=now))
 

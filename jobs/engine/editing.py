@@ -19,11 +19,11 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask
 
-from jobs.engine import depending
+from jobs.engine import auditing, depending, payload, permitting
 from jobs.engine.clock import database_now
 from jobs.engine.compiling import PERIODS, CompileError, compile_schedule
-from jobs.engine.registry import load_tasks
 from jobs.models import Schedule
+from jobs.rules import redaction, secret_references
 from jobs.rules.crontab import CronError, CronSpec, parse_expression
 from jobs.rules.dependencies import DependencyCycle
 from jobs.rules.timing import CalendarIntervalSpec, next_after
@@ -91,6 +91,7 @@ def create(draft: Draft) -> Schedule:
     Raises `EditError` with the reason; `NameTakenError` when the name is in use.
     """
     check_task(draft.task)
+    given_back({"args": draft.args, "kwargs": draft.kwargs}, {})
     check_arguments(draft.task, draft.args, draft.kwargs)
     if draft.at is not None:
         check_future(draft.at)
@@ -139,6 +140,7 @@ def set_policy(schedule: Schedule, values: Mapping[str, Any]) -> Schedule:
     unknown = set(values) - POLICY_FIELDS
     if unknown:
         raise EditError(f"A schedule has no setting named {', '.join(sorted(unknown))}.")
+    changes = {name: [getattr(schedule, name), value] for name, value in values.items()}
     for name, value in values.items():
         setattr(schedule, name, value)
     try:
@@ -147,6 +149,9 @@ def set_policy(schedule: Schedule, values: Mapping[str, Any]) -> Schedule:
         raise EditError(sentence(exc)) from exc
     Schedule.objects.filter(pk=schedule.pk).update(**values)
     check_compiles(schedule)
+    changes = {name: pair for name, pair in changes.items() if pair[0] != pair[1]}
+    if changes:
+        auditing.record([schedule.periodic_task], "change policy", changes=changes)
     return schedule
 
 
@@ -160,29 +165,51 @@ def check_compiles(schedule: Schedule) -> None:
 
 
 def check_task(task: str) -> None:
-    """Raise `EditError` if no such task is registered."""
-    if task in current_app.tasks and not task.startswith("celery."):
-        return  # the import below runs Django's checks every time: 30 ms
-    load_tasks()
-    known = [name for name in current_app.tasks if not name.startswith("celery.")]
-    if task in known:
+    """Raise `EditError` if no such task is registered, or if nobody may schedule it."""
+    objection = permitting.judge(task).objection
+    if not objection:
         return
+    if permitting.is_known(task):
+        raise EditError(objection)
+    known = permitting.offered()
     close = difflib.get_close_matches(task, known, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else f" Known tasks: {', '.join(sorted(known))}."
+    hint = f" Did you mean {close[0]!r}?" if close else f" Known tasks: {', '.join(known)}."
     raise EditError(f"There is no task named {task!r}.{hint}")
 
 
-def check_arguments(task: str, args: list[Any], kwargs: dict[str, Any]) -> None:
-    """Raise `EditError` if `task` cannot be called with these arguments."""
+def check_arguments(
+    task: str, args: list[Any], kwargs: dict[str, Any], headers: Mapping[str, Any] | None = None
+) -> None:
+    """Raise `EditError` if `task` cannot be called with these arguments, or no job may carry them.
+
+    What a task takes that only workers of other code have is known there.
+    """
     if not isinstance(args, list):
         raise EditError("The positional arguments must be a JSON list.")
     if not isinstance(kwargs, dict):
         raise EditError("The keyword arguments must be a JSON object.")
+    for problem in secret_references.problems([args, kwargs]):
+        raise EditError(problem)
     try:
-        current_app.tasks[task].__header__(*args, **kwargs)
+        payload.check_size(args, kwargs, headers or {})
+        if permitting.is_known(task):
+            current_app.tasks[task].__header__(*args, **kwargs)
+    except payload.PayloadTooLarge as exc:
+        raise EditError(str(exc)) from exc
     except TypeError as exc:
         reason = str(exc).split("()", 1)[-1].strip()
         raise EditError(f"The arguments do not fit the task {task!r}: {reason}.") from exc
+
+
+def given_back(given: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a payload with what is stored wherever it was shown masked, and so is given back masked.
+
+    Raises `EditError` where nothing is stored.
+    """
+    try:
+        return {key: redaction.restore(value, stored.get(key), key) for key, value in given.items()}
+    except redaction.MaskedError as exc:
+        raise EditError(str(exc)) from exc
 
 
 def check_zone(name: str) -> None:

@@ -51,7 +51,12 @@ def check(entries: Sequence[Entry]) -> list[Problem]:
         try:
             editing.check_task(declaration.task)
             settings = declaration.settings
-            editing.check_arguments(declaration.task, settings.get("args", []), settings.get("kwargs", {}))
+            editing.check_arguments(
+                declaration.task,
+                settings.get("args", []),
+                settings.get("kwargs", {}),
+                settings.get("headers", {}),
+            )
             _check_columns(declaration)
         except EditError as exc:
             problems.append(Problem(entry.where, str(exc)))

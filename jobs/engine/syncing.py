@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 
 from django.db import connection, transaction
 
-from jobs.engine import claiming
+from jobs.engine import claiming, permitting
 from jobs.engine.compiling import CompileError, Timing, compile_schedule, read_timing
 from jobs.models import Schedule
 from jobs.rules.planning import plan
@@ -29,21 +29,26 @@ TICK = timedelta(microseconds=1)
 def sync_stale(now: datetime, *, limit: int = 500) -> int:
     """Compile at most `limit` stale schedules as of `now`; return how many. Any beat may do it."""
     with transaction.atomic():
-        stale = list(
-            Schedule.objects.stale()  # type: ignore[attr-defined]
+        locked = [
+            schedule.pk
+            for schedule in Schedule.objects.stale()  # type: ignore[attr-defined]
             .select_for_update(skip_locked=True, of=("self", "periodic_task"))
-            .select_related(
-                "periodic_task__crontab",
-                "periodic_task__interval",
-                "periodic_task__clocked",
-                "periodic_task__solar",
-                "calendar",
-            )
+            .select_related("periodic_task")
+            .only("periodic_task__id")
             .order_by("edited_at")[:limit]
+        ]
+        # A statement of its own: one that locks and reads shows the crontab, which it does not lock, as it was
+        # when it began, and an edit committed meanwhile would be taken for compiled.
+        stale = Schedule.objects.filter(pk__in=locked).select_related(
+            "periodic_task__crontab",
+            "periodic_task__interval",
+            "periodic_task__clocked",
+            "periodic_task__solar",
+            "calendar",
         )
-        for schedule in stale:
+        for schedule in stale.order_by("edited_at") if locked else ():
             _sync(schedule, min(schedule.edited_at, now))
-    return len(stale)
+    return len(locked)
 
 
 def _sync(schedule: Schedule, edited_at: datetime) -> None:
@@ -62,12 +67,16 @@ def _sync(schedule: Schedule, edited_at: datetime) -> None:
     schedule.spec, schedule.template = compiled.spec, compiled.template
     timing = read_timing(json.dumps(compiled.spec))
     schedule.decided_through = _cursor(schedule, timing, edited_at, first=first)
+    obstacle = permitting.obstacle(compiled.template)
+    if obstacle:
+        logger.warning("sync: schedule %s makes no job: %s", schedule, obstacle)
     if schedule.periodic_task.enabled:
         _clear_pause(schedule, edited_at)
-        _store(schedule, next_run_at=_next(schedule, timing))
+        again = edited_at + permitting.LOOK_AGAIN
+        _store(schedule, problem=obstacle, next_run_at=again if obstacle else _next(schedule, timing))
     else:
         schedule.paused_at = schedule.paused_at or edited_at
-        _store(schedule)
+        _store(schedule, problem=obstacle)
 
 
 def _clear_pause(schedule: Schedule, at: datetime) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import uuid
 
-from jobs.engine import enqueueing
+from django.db import transaction
+
+from jobs.engine import auditing, enqueueing, permitting
 from jobs.engine.clock import database_now
 from jobs.engine.compiling import Timing, compile_schedule, read_timing
 from jobs.engine.payload import document
@@ -30,13 +32,14 @@ def run_now(schedule: Schedule, *, overlap: str = "allow_all") -> str:
     limits), takes no nominal slot and moves nothing. `overlap` is its own: by default it runs beside
     others; `skip` raises `OverlappingError` when one is running.
 
-    Raises `RefusedError` inside an enforced blackout, and `compiling.CompileError` when the schedule makes
-    no sense.
+    Raises `RefusedError` inside an enforced blackout, `permitting.NotPermittedError` when nobody may schedule
+    its task, and `compiling.CompileError` when the schedule makes no sense.
     """
     spec, template = schedule.spec, schedule.template
     if schedule.stale or template is None:
         compiled = compile_schedule(schedule)
         spec, template = compiled.spec, compiled.template
+    permitting.ensure(template)
     now = database_now()
     timing = read_timing(document(spec))
     _check_blackouts(timing, now, template["name"])
@@ -50,7 +53,9 @@ def run_now(schedule: Schedule, *, overlap: str = "allow_all") -> str:
         available_at=now,
         nonce=str(uuid.uuid4()),
     )
-    enqueueing.enqueue([job])
+    with transaction.atomic():
+        enqueueing.enqueue([job])
+        auditing.record([schedule.periodic_task], "run now", job=job.id)
     return job.id
 
 
