@@ -3,11 +3,14 @@
 It imports nothing of Django: the rest of the runtime is named by string and loaded when it is needed.
 """
 
+import inspect
 from typing import Any
 
 from celery import Celery
-from celery.signals import celeryd_init
+from celery.signals import after_setup_logger, after_setup_task_logger, celeryd_init
 from uuid_utils import uuid7
+
+from jobs.runtime import defaults, masking
 
 
 class DurableCelery(Celery):  # type: ignore[misc]
@@ -18,7 +21,10 @@ class DurableCelery(Celery):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.add_defaults(defaults.CELERY)
         celeryd_init.connect(self._add_worker_parts, weak=False)
+        for logging_is_set_up in (after_setup_logger, after_setup_task_logger):
+            logging_is_set_up.connect(masking.install, weak=False)
 
     @property
     def Worker(self) -> Any:  # noqa: N802  (Celery's own name)
@@ -27,6 +33,24 @@ class DurableCelery(Celery):  # type: ignore[misc]
 
         django.setup()  # Celery's own set-up of Django comes later, and our class needs the models
         return self.subclass_with_self("jobs.runtime.worker:DurableWorker")
+
+    def _task_from_fun(self, fun: Any, name: str | None = None, base: Any = None, **options: Any) -> Any:
+        """Make a task of a function; a base class of the author's own becomes durable."""
+        return super()._task_from_fun(fun, name=name, base=base and self._durable(base), **options)
+
+    def register_task(self, task: Any, **options: Any) -> Any:
+        """Register a task that is a class, or an instance of one; it becomes durable."""
+        if inspect.isclass(task):
+            task = task()
+        task.__class__ = self._durable(type(task))
+        return super().register_task(task, **options)
+
+    def _durable(self, base: type) -> type:
+        """Return `base`, or a class with everything of it that is also the task class of this application."""
+        if issubclass(base, self.Task):
+            return base
+        names = {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
+        return type(base.__name__, (base, self.Task), names)
 
     def send_task(self, name: str, *args: Any, task_id: str | None = None, **options: Any) -> Any:
         """Send a task; an id that nobody chose is a UUIDv7, so that ids sort by time."""

@@ -23,7 +23,7 @@ from django.db import connection
 from jobs.conf import conf
 from jobs.engine import attending, finishing, losing
 from jobs.engine.attending import Look
-from jobs.runtime import identity, ledger, logs
+from jobs.runtime import identity, intake, ledger, logs
 from jobs.runtime.request import DurableRequest
 
 logger = logging.getLogger(__name__)
@@ -107,14 +107,16 @@ class Heart(bootsteps.StartStopStep):  # type: ignore[misc]
         # Before the comparison: an outcome on disk is not an attempt that nobody runs.
         finishing.replay_spool(str(identity.worker_id()), everything=everything)
         running = {request.fence: request for request in _running()}
+        taking = intake.current()
+        waiting = tuple(taking.hints) if taking is not None else ()
         # Ends that the children have handed over, but that are not in the ledger yet, are nobody's loss.
         if not ledger.finisher().flush(FLUSH_SECONDS):
             return
-        look = attending.look(identity.worker_id(), running)
+        look = attending.look(identity.worker_id(), (*running, *waiting))
         for fence, request in running.items():
             if fence.job_id in look.to_cancel:
                 _terminate(worker, request)
-        for fence in look.lost & self.seen.lost:
+        for fence in look.lost & self.seen.lost & running.keys():
             _kill(running[fence])
         for fence in look.orphans & self.seen.orphans:
             losing.crashed(fence, "Its worker does not run it any more.")

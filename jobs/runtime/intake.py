@@ -82,6 +82,7 @@ class Intake:
     hints: dict[Fence, Hint] = field(default_factory=dict)
     lookahead: Lookahead = field(default_factory=Lookahead)
     open: bool = True
+    closed: bool = False
 
     def room(self) -> int:
         """Return how many more messages may be taken now: none until there is room for several at once.
@@ -122,6 +123,7 @@ class Intake:
         if self.open:
             self.worker.hub.call_soon(self._deliver, started, refused)
         else:
+            self.hints.clear()
             self._give_back([one.fence for one in started])
 
     def _deliver(self, started: list[Started], refused: list[Refusal]) -> None:
@@ -165,10 +167,19 @@ class Intake:
 
     def close(self) -> None:
         """Take nothing any more; what no child has yet goes back to its queue, uncharged."""
-        self.open = False
+        self.closed = True
+        self.pause()
         self.starter.stop()
-        self.give_back_since(math.inf)
         self.finisher.flush(FLUSH_SECONDS)
+
+    def pause(self) -> None:
+        """Take nothing for now; what no child has yet goes back to its queue."""
+        self.open = False
+        self.give_back_since(math.inf)
+
+    def resume(self) -> None:
+        """Take messages again, unless it is closed."""
+        self.open = not self.closed
 
     def give_back_since(self, moment: float) -> None:
         """Give back the jobs that wait for a child since before `moment` (CLOCK_MONOTONIC, in seconds).
@@ -212,7 +223,9 @@ class StartedRequest(DurableRequest):
 
     def on_success(self, failed__retval__runtime: Any, **kwargs: Any) -> Any:
         """Take note of how long it ran."""
-        self.lookahead.observe(failed__retval__runtime[2])
+        runtime = failed__retval__runtime[2]
+        if runtime is not None:  # Celery measures successes only
+            self.lookahead.observe(runtime)
         return super().on_success(failed__retval__runtime, **kwargs)
 
 

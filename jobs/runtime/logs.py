@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
-from datetime import UTC, datetime
 
 from jobs.engine import executing, finishing
 from jobs.engine.ending import LogLine
 from jobs.engine.lifecycle import storable
+from jobs.rules.redaction import redact_text
+from jobs.runtime import masking
 
 FLUSH_SECONDS = 1.0
 MAX_LINES = 5_000
 MAX_LINE = 8_000
+MOST_READ = 4 * MAX_LINE
+"""Characters of a line that are looked through for secrets; the rest is cut off before anything else."""
 
 OWN_NOISE = ("celery.", "kombu", "amqp", "django.db.backends", "jobs.engine", "jobs.runtime", "billiard")
 TASK_LOGGERS = ("celery.task", "celery.redirected")
@@ -50,8 +53,8 @@ class JobLogHandler(logging.Handler):
             LogLine(
                 level=record.levelno,
                 logger=record.name[:200],
-                content=storable(content)[:MAX_LINE],
-                logged_at=datetime.fromtimestamp(record.created, UTC),
+                content=redact_text(storable(content[:MOST_READ]), execution.secret_values)[:MAX_LINE],
+                logged_at=execution.now(),
             )
         )
         self._flush_sometimes(execution)
@@ -70,7 +73,12 @@ def _is_noise(name: str) -> bool:
 
 
 def capture() -> None:
-    """Capture from now on in this process: the root logger, and Celery's, which do not propagate."""
+    """Capture from now on in this process: the root logger, and Celery's, which do not propagate.
+
+    What it writes elsewhere is masked, too.
+    """
+    masking.look_for(executing.secret_values)
+    masking.install()
     handler = JobLogHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     root = logging.getLogger()

@@ -8,6 +8,7 @@ message (options, routes, canvas, stamps); we store it.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from numbers import Real
 from typing import Any
 
 from celery.app.amqp import AMQP
@@ -24,6 +25,27 @@ NOT_STORED = frozenset(
 
 class DurableAMQP(AMQP):  # type: ignore[misc]
     """AMQP whose `send_task_message` stores a job."""
+
+    def as_task_v2(
+        self,
+        task_id: str,
+        name: str,
+        args: Any = None,
+        kwargs: Any = None,
+        countdown: float | None = None,
+        eta: Any = None,
+        group_id: str | None = None,
+        group_index: int | None = None,
+        expires: Any = None,
+        *others: Any,
+        **options: Any,
+    ) -> Any:
+        """Make a message; what is said in seconds from now counts from the database's now, not from ours."""
+        if countdown or isinstance(expires, Real):
+            options.setdefault("now", _now())
+        return super().as_task_v2(
+            task_id, name, args, kwargs, countdown, eta, group_id, group_index, expires, *others, **options
+        )
 
     def _create_task_sender(self) -> Any:
         return self.store_task
@@ -46,11 +68,11 @@ class DurableAMQP(AMQP):  # type: ignore[misc]
         if headers:
             head.update(headers)
         args, kwargs, embed = body
-        stored = stored_headers(head, embed, properties)
+        args, kwargs, stored = _concealed(args, kwargs, stored_headers(head, embed, properties))
         target = self._queue_name(queue, routing_key)
         running = executing.current(head["id"])
         if running is not None and head["retries"]:
-            running.retry_request = _retry_request(running, head, args, kwargs)
+            running.retry_request = _retry_request(running, head, args, kwargs, stored)
             return
         if running is not None:
             running.replacement = executing.Replacement(name, target, *_encoded(args, kwargs, stored))
@@ -76,6 +98,23 @@ class DurableAMQP(AMQP):  # type: ignore[misc]
         return str(getattr(queue, "name", queue))
 
 
+def _now() -> datetime:
+    """Return the database's time: within a job without a query, for its transaction may have failed."""
+    from jobs.engine import executing
+    from jobs.engine.clock import database_now
+
+    running = executing.current()
+    return database_now() if running is None else running.now()
+
+
+def _concealed(*parts: Any) -> Any:
+    """Return parts of a call with references in the place of the running job's secrets: they are stored."""
+    from jobs.engine import executing
+
+    running = executing.current()
+    return parts if running is None else map(running.concealed, parts)
+
+
 def stored_headers(head: dict[str, Any], embed: dict[str, Any], properties: dict[str, Any]) -> dict[str, Any]:
     """Return what of a message must come back when the job runs: canvas, stamps, custom headers."""
     kept = {
@@ -95,14 +134,16 @@ def as_time(value: Any) -> datetime | None:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def _encoded(*values: Any) -> list[Any]:
+def _encoded(args: Any, kwargs: Any, headers: dict[str, Any]) -> Any:
     from jobs.engine import payload
 
-    return [payload.encode(list(value) if isinstance(value, tuple) else value) for value in values]
+    return payload.encode_call(args, kwargs, headers)
 
 
-def _retry_request(running: Any, head: dict[str, Any], args: Any, kwargs: Any) -> Any:
+def _retry_request(
+    running: Any, head: dict[str, Any], args: Any, kwargs: Any, headers: dict[str, Any]
+) -> Any:
     from jobs.engine import executing
 
-    stored_args, stored_kwargs = _encoded(args, kwargs)
+    stored_args, stored_kwargs, _ = _encoded(args, kwargs, headers)
     return executing.RetryRequest(as_time(head["eta"]) or running.now(), stored_args, stored_kwargs)

@@ -6,6 +6,7 @@ import logging
 import os
 import resource
 import signal
+from collections.abc import Callable
 from typing import Any
 
 from celery.concurrency.asynpool import AsynPool
@@ -14,6 +15,9 @@ from celery.concurrency.prefork import TaskPool
 from jobs.conf import conf
 
 logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.5
+"""How often the pool looks for dead children, beside being told of them."""
 
 
 def lead_a_group() -> None:
@@ -43,6 +47,30 @@ def end_group(leader: int) -> None:
 
 class GroupPool(AsynPool):  # type: ignore[misc]
     """Celery's pool, which cleans up after children that died."""
+
+    on_timeout_set: Callable[[Any, float | None, float | None], None]
+
+    def _create_timelimit_handlers(self, hub: Any) -> None:
+        """Let a hard limit be set whatever the soft one is.
+
+        Celery sets it when the soft one has come; so a soft limit that comes no earlier is left out.
+        """
+        super()._create_timelimit_handlers(hub)
+        set_limits = self.on_timeout_set
+
+        def on_timeout_set(result: Any, soft: float | None, hard: float | None) -> None:
+            set_limits(result, None if soft and hard and soft >= hard else soft, hard)
+
+        self.on_timeout_set = on_timeout_set
+
+    @property
+    def timers(self) -> dict[Any, float]:
+        """What the event loop calls from time to time.
+
+        Celery is told of a child's death when its pipes close, and looks at once; but then it may not be a
+        zombie yet, and is only found by the next look.
+        """
+        return {self.maintain_pool: LOOK_SECONDS}
 
     def _join_exited_workers(self, shutdown: bool = False) -> Any:
         before = self.leaders()

@@ -12,6 +12,7 @@ from celery.worker.request import Request, task_ready
 from jobs.engine import finishing, losing
 from jobs.engine.dispatching import FENCE_HEADER
 from jobs.engine.records import Fence
+from jobs.rules.redaction import redact_text
 from jobs.rules.states import Status
 from jobs.runtime import ledger
 from jobs.runtime.connections import short_connection
@@ -28,6 +29,11 @@ class DurableRequest(Request):  # type: ignore[misc]
     def fence(self) -> Fence:
         """The attempt this message is for: the first one for a message from another program."""
         return Fence(self.id, int(self.request_dict.get(FENCE_HEADER) or 1))
+
+    def send_event(self, type: str, **fields: Any) -> None:
+        """Tell consoles what happened, through Redis: so without what looks like a secret."""
+        shown = {key: redact_text(item) if isinstance(item, str) else item for key, item in fields.items()}
+        super().send_event(type, **shown)
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """Take note of a child that died or was killed; the others have recorded their own end."""

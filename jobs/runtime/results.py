@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from celery.canvas import maybe_signature
 from celery.result import GroupResult
+from celery.states import SUCCESS
 from django_celery_results.backends.database import DatabaseBackend
 
-from jobs.engine import ending, executing, finishing
+from jobs.engine import ending, executing, finishing, payload
 
 
 def error_line(exc: BaseException | Any) -> str:
@@ -41,6 +43,8 @@ class DurableBackend(DatabaseBackend):  # type: ignore[misc]
         end = ending.being_collected()
         if end is None:
             return super()._store_result(task_id, result, status, traceback, request, **kwargs)
+        if status == SUCCESS:
+            result = payload.storable_result(result, handed_on=bool(getattr(request, "chord", None)))
         content_type, content_encoding, content = self.encode_content(result)
         meta = {**self._get_meta_from_request(request), "children": self.current_task_children(request)}
         row = {
@@ -88,18 +92,26 @@ class DurableBackend(DatabaseBackend):  # type: ignore[misc]
         store_result: bool = True,
         state: str = "SUCCESS",
     ) -> None:
-        """End the attempt as completed."""
+        """End the attempt as completed, unless it has ended together with its effects."""
         store = partial(super().mark_as_done, task_id, result, request, store_result, state)
         execution = executing.current(task_id)
-        if execution is None or execution.settled:
+        if execution is None:
             store()
-            return
+        elif not execution.settled:
+            finishing.complete(execution, partial(self._follow_up_and_store, execution, result, store))
 
-        def follow_up_and_store() -> None:
-            self._send_follow_ups(execution, result)
-            store()  # after them: the stored result names its children
+    def complete_within(self, execution: executing.Execution, result: Any, request: Any, keep: bool) -> bool:
+        """End the attempt as completed within the transaction that is open; return False if it is too late."""
+        store = partial(super().mark_as_done, execution.fence.job_id, result, request, keep)
+        return finishing.complete_within(
+            execution, partial(self._follow_up_and_store, execution, result, store)
+        )
 
-        finishing.complete(execution, follow_up_and_store)
+    def _follow_up_and_store(
+        self, execution: executing.Execution, result: Any, store: Callable[[], None]
+    ) -> None:
+        self._send_follow_ups(execution, result)
+        store()  # after them: the stored result names its children
 
     def _send_follow_ups(self, execution: executing.Execution, result: Any) -> None:
         """Make the jobs of links and of the chain's next step, which are born when this one's end is recorded."""

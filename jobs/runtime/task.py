@@ -38,6 +38,14 @@ class DurableTask(Task):  # type: ignore[misc]
     max_attempts: int | None = None
     """How often the platform tries, for tasks that do not use Celery's own retry options."""
 
+    atomic: bool = False
+    """Whether it runs in a transaction that also ends the attempt: its effects in this database and its
+    completion are one commit, or neither is there. So they happen exactly once, whatever dies."""
+
+    schedulable: bool | str = True
+    """Who may schedule it: whoever has the permission of its app (True), `"anyone"` who edits schedules, or
+    nobody (False). Calls are not asked."""
+
     _celery_trace: Any = None
 
     @property
@@ -83,7 +91,11 @@ class DurableTask(Task):  # type: ignore[misc]
             return super().__call__(*args, **kwargs)
         execution.entered = True
         try:
+            if execution.problem:
+                raise Permanent(execution.problem)
             self._check_arguments(args, kwargs)
+            if self.atomic:
+                return self._run_atomically(execution, args, kwargs)
             result = self.run(*args, **kwargs)
         except (Retry, Ignore, Reject):
             raise
@@ -94,6 +106,17 @@ class DurableTask(Task):  # type: ignore[misc]
             self._retry_or_raise(execution, exc)
             raise
         self._take_follow_ups(execution)
+        return result
+
+    def _run_atomically(self, execution: Any, args: Any, kwargs: Any) -> Any:
+        from django.db import transaction
+
+        with transaction.atomic():
+            result = self.run(*args, **kwargs)
+            self._take_follow_ups(execution)
+            keep = not (self.ignore_result or self.request.ignore_result)
+            if not self.backend.complete_within(execution, result, self.request, keep):
+                raise Ignore("somebody else has decided about the job: what it did here is rolled back")
         return result
 
     def _take_follow_ups(self, execution: Any) -> None:

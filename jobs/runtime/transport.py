@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 from queue import Empty
+from time import monotonic
 from typing import Any
 
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport.redis import Channel, Transport
 from kombu.transport.virtual import QoS
+from redis.exceptions import ResponseError
 
+from jobs.conf import conf
 from jobs.engine import quarantining
 from jobs.rules import messages
 from jobs.rules.messages import MessageProblem
 from jobs.runtime import intake
 from jobs.runtime.connections import short_connection
 
+logger = logging.getLogger(__name__)
+
 
 class HintQoS(QoS):  # type: ignore[misc]
     """Delivery without a second book in Redis: a message that is lost is sent again because its row waits.
 
-    Celery's own notes each message in `unacked` and takes it out again, two round trips a job, and gives it
-    back after an hour.
+    Celery's own copies each message to `unacked` before it may be read and takes it out again: two round trips
+    a job, and a Redis that is full could not be emptied.
     """
 
     restore_at_shutdown = False
@@ -50,9 +56,37 @@ class HintQoS(QoS):  # type: ignore[misc]
 
 
 class GuardedChannel(Channel):  # type: ignore[misc]
-    """A channel that never hands a malformed item to the worker, and takes as many as there is room for."""
+    """A channel that never hands a malformed item to the worker, and takes as many as there is room for.
+
+    It also takes from a Redis that is full.
+    """
 
     QoS = HintQoS  # type: ignore[assignment]
+
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
+        """Write down for other programs where `exchange` leads to: who takes jobs can do without.
+
+        A worker that could not start for that would never empty the lists that fill Redis.
+        """
+        try:
+            super()._queue_bind(exchange, routing_key, pattern, queue)  # type: ignore[no-untyped-call]
+        except ResponseError as exc:
+            _tolerate_full(exc)
+
+    def maybe_refresh_binding_expiry(self) -> None:
+        """As above, for bindings that expire."""
+        try:
+            super().maybe_refresh_binding_expiry()  # type: ignore[no-untyped-call]
+        except ResponseError as exc:
+            self._binding_expiry_refreshed_at = monotonic()  # not again in a second
+            _tolerate_full(exc)
+
+    def _size(self, queue: str) -> int:
+        """Count the messages, not in a transaction: a Redis that is full refuses even to count in one."""
+        with self.conn_or_acquire() as client, client.pipeline(transaction=False) as pipe:
+            for step in self.priority_steps:
+                pipe.llen(self._q_for_pri(queue, step))  # type: ignore[no-untyped-call]
+            return sum(pipe.execute())
 
     def _brpop_read(self, **options: Any) -> bool:
         try:
@@ -86,7 +120,7 @@ class GuardedChannel(Channel):  # type: ignore[misc]
         queue = name.rsplit(self.sep, 1)[0]
         self._queue_cycle.rotate(queue)
         try:
-            envelope = messages.check(item)
+            envelope = messages.check(item, most=conf().max_payload_bytes)
         except MessageProblem as problem:
             with short_connection():
                 quarantining.quarantine(bytes(item), queue, str(problem))
@@ -96,6 +130,12 @@ class GuardedChannel(Channel):  # type: ignore[misc]
             taking.take(envelope["headers"], queue, envelope["properties"])
         else:
             self.connection._deliver(envelope, queue)
+
+
+def _tolerate_full(exc: ResponseError) -> None:
+    if "maxmemory" not in str(exc):  # a script does not say it by its class
+        raise exc
+    logger.warning("Redis is full: a binding is not written")
 
 
 class GuardedTransport(Transport):  # type: ignore[misc]

@@ -78,7 +78,7 @@ class Scribe(bootsteps.StartStopStep):  # type: ignore[misc]
     def stop(self, worker: Any) -> None:
         """Take nothing any more; what the children still hand over is recorded until the worker has ended."""
         taking = intake.current()
-        if taking is not None and taking.open:
+        if taking is not None and not taking.closed:
             taking.close()
 
     terminate = stop
@@ -103,7 +103,7 @@ class DurableWorker(CeleryWorker):  # type: ignore[misc]
         heard of its end. The rows know better.
         """
         taking = intake.current()
-        if taking is not None and taking.open:
+        if taking is not None and not taking.closed:
             taking.close()
         grace = float(self.app.conf.worker_soft_shutdown_timeout or 0)
         end = time.monotonic() + grace

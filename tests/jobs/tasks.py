@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import shlex
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,8 @@ from typing import Any
 from celery import shared_task
 
 from jobs.public import Permanent, RetryAfter, context
+
+logger = logging.getLogger(__name__)
 
 
 def _note(path: str, what: str) -> None:
@@ -31,6 +36,16 @@ def record(path: str, sleep: float = 0) -> str:
     time.sleep(sleep)
     _note(path, "end")
     return context().job_id
+
+
+@shared_task(name="tests.slow_once")
+def slow_once(path: str, sleep: float) -> int:
+    """Note begin and end; only the first attempt takes `sleep` seconds. Returns the attempt's number."""
+    _note(path, "begin")
+    if context().attempt == 1:
+        time.sleep(sleep)
+    _note(path, "end")
+    return context().attempt
 
 
 @shared_task(name="tests.add")
@@ -67,6 +82,17 @@ def asks(self: Any, note: str) -> str:
     return note
 
 
+@shared_task(name="tests.later", bind=True, max_retries=1)
+def later(self: Any, path: str) -> None:
+    """Log a line; ask for another attempt in a second, and in that one call a task for two seconds later."""
+    _note(path, "begin")
+    logger.info("attempt %d", context().attempt)
+    if self.request.retries == 0:
+        raise self.retry(countdown=1)
+    record.apply_async((path,), countdown=2, expires=60)
+    _note(path, "end")
+
+
 @shared_task(name="tests.silent", ignore_result=True)
 def silent(fail: bool = False) -> str:
     if fail:
@@ -79,6 +105,17 @@ def not_json() -> object:
     return object()
 
 
+@shared_task(name="tests.together", atomic=True)
+def together(name: str, fail: bool = False) -> str:
+    """Leave something in the database, in the transaction that ends the attempt."""
+    from django.contrib.auth.models import Group
+
+    Group.objects.create(name=name)
+    if fail:
+        raise ValueError("after the effect")
+    return name
+
+
 @shared_task(name="tests.swallow", soft_time_limit=1, time_limit=2)
 def swallow(path: str) -> None:
     """Swallow the soft limit, so that only the hard one ends it."""
@@ -89,6 +126,26 @@ def swallow(path: str) -> None:
             time.sleep(30)
         except Exception:
             pass
+
+
+@shared_task(name="tests.eat_memory")
+def eat_memory(path: str, most_mb: int = 2_000) -> None:
+    """Take memory until there is no more; stop at `most_mb`, so that no machine suffers from a missing limit."""
+    _note(path, "begin")
+    eaten = []
+    while len(eaten) * 16 < most_mb:
+        eaten.append(b"x" * (16 * 1024 * 1024))
+    raise RuntimeError(f"nothing has kept it from taking {most_mb} MB")
+
+
+@shared_task(name="tests.with_child")
+def with_child(path: str, pids: str) -> None:
+    """In the first attempt: start a process that starts another, write down their pids, and wait for them."""
+    _note(path, "begin")
+    if context().attempt == 1:
+        script = "sleep 600 & echo $$ $! > " + shlex.quote(pids) + "; wait"
+        subprocess.run(["sh", "-c", script], check=True)
+    _note(path, "end")
 
 
 @shared_task(name="tests.kill_self")
