@@ -5,6 +5,7 @@ the servers that `manage.py up` started are used: their addresses are kept in th
 """
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,8 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "auditlog.middleware.AuditlogMiddleware",
+    "jobs.admin.audit.ActorMiddleware",
+    "jobs.api.site.ApiMiddleware",
 ]
 
 ROOT_URLCONF = "scheduler_project.urls"
@@ -89,6 +91,8 @@ DATABASES["default"].update(
     OPTIONS={
         **DATABASES["default"].get("OPTIONS", {}),
         "connect_timeout": 5,
+        # From the first time on: see jobs/engine/statements.py.
+        "prepare_threshold": 0 if env.bool("DATABASE_PREPARE", default=True) else None,
         "options": "-c statement_timeout={} -c lock_timeout={} "
         "-c idle_in_transaction_session_timeout={}".format(
             env.int("DATABASE_STATEMENT_TIMEOUT_MS", default=120_000),
@@ -146,18 +150,22 @@ QUEUES = ("default", "notifications", "billing", "backups")
 
 CELERY_BROKER_URL = REDIS_URL
 # A silent broker must not hang a web request or a beat: every socket wait is bounded, and a publish is
-# tried once, because the reconciler publishes again whatever did not arrive.
+# tried once, because the reconciler publishes again whatever did not arrive. Two seconds, because connecting
+# and asking may both take that long, and a turn of beat must be over within five.
 CELERY_BROKER_TRANSPORT_OPTIONS = {
-    "socket_timeout": 5,
-    "socket_connect_timeout": 3,
+    "socket_timeout": 2,
+    "socket_connect_timeout": 2,
     "socket_keepalive": True,
     "health_check_interval": 25,
-    "visibility_timeout": 3600,
     # A broker that refuses is reported at once; kombu would go on trying for seconds in every call.
-    "max_retries": 1,
-    "interval_start": 0,
+    "max_retries": 0,
 }
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# A worker waits for its broker as long as it takes (Celery gives up after a hundred attempts), and asks it
+# every few seconds. One that is there but takes nothing, because it is full, is waited for in the same way.
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_BROKER_CHANNEL_ERROR_RETRY = True
+CELERY_WORKER_CONSUMER = "jobs.runtime.consumer:DurableConsumer"
 CELERY_TASK_PUBLISH_RETRY = False
 CELERY_RESULT_BACKEND = "jobs.runtime.results:DurableBackend"
 CELERY_RESULT_EXTENDED = True
@@ -200,13 +208,24 @@ JADWAL = {
     "MEMORY_LIMIT_MB": env.int("JADWAL_MEMORY_LIMIT_MB", default=0),
     "MAX_ATTEMPTS": env.int("JADWAL_MAX_ATTEMPTS", default=5),
     "ADOPT_FOREIGN": env.bool("JADWAL_ADOPT_FOREIGN", default=True),
+    "SCHEDULABLE": env.list("JADWAL_SCHEDULABLE", default=[]),
+    "MAX_PAYLOAD_BYTES": env.str("JADWAL_MAX_PAYLOAD_BYTES", default="1048576"),
+    "MAX_RESULT_BYTES": env.str("JADWAL_MAX_RESULT_BYTES", default="1048576"),
+    # Text, and misspelt names too: the system check says in a sentence what is wrong (jobs/checks.py).
     "RETENTION_DAYS": {
-        "completed": env.int("JADWAL_RETENTION_COMPLETED_DAYS", default=7),
-        "cancelled": env.int("JADWAL_RETENTION_CANCELLED_DAYS", default=30),
-        "skipped": env.int("JADWAL_RETENTION_SKIPPED_DAYS", default=30),
-        "failed": env.int("JADWAL_RETENTION_FAILED_DAYS", default=90),
+        **{
+            _name[1].lower(): _value
+            for _key, _value in os.environ.items()
+            if (_name := re.fullmatch(r"JADWAL_RETENTION_(\w+)_DAYS", _key))
+        },
+        "completed": env.str("JADWAL_RETENTION_COMPLETED_DAYS", default="7"),
+        "cancelled": env.str("JADWAL_RETENTION_CANCELLED_DAYS", default="30"),
+        "skipped": env.str("JADWAL_RETENTION_SKIPPED_DAYS", default="30"),
+        "failed": env.str("JADWAL_RETENTION_FAILED_DAYS", default="90"),
+        "quarantine": env.str("JADWAL_RETENTION_QUARANTINE_DAYS", default="90"),
     },
     "FLOWER_URL": env.str("JADWAL_FLOWER_URL", default=""),
+    "SECRETS_DIR": env.str("JADWAL_SECRETS_DIR", default=""),
 }
 
 # --- The domain apps --------------------
@@ -218,7 +237,12 @@ REPORTS_RECIPIENTS: list[str] = env.list("REPORTS_RECIPIENTS", default=["finance
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "formatters": {
+        "line": {
+            "class": "jobs.runtime.masking.MaskingFormatter",
+            "format": "%(asctime)s %(levelname)s %(name)s %(message)s",
+        }
+    },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
 }

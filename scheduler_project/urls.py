@@ -1,9 +1,11 @@
-"""URLs: the admin is the console; `/healthz` is for load balancers."""
+"""URLs: the admin is the console, `/api/` is for programs, `/healthz` for load balancers."""
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 from django.views.generic import RedirectView
+
+from jobs.api.site import api
 
 
 def healthz(request: HttpRequest) -> HttpResponse:
@@ -13,6 +15,7 @@ def healthz(request: HttpRequest) -> HttpResponse:
 
 urlpatterns = [
     path("healthz", healthz),
+    path("api/v1/", api.urls),
     path("admin/", admin.site.urls),
     path("", RedirectView.as_view(pattern_name="admin:index")),
 ]

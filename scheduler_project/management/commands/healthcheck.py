@@ -18,9 +18,8 @@ from django.db import Error
 
 from jobs.engine.clock import database_now
 from jobs.engine.dispatching import BROKER_ERRORS
+from jobs.insight import beats
 from jobs.insight.dashboard import beat_health
-
-BEAT_NODE = "celerybeat@%h"
 
 
 class Command(BaseCommand):
@@ -69,22 +68,19 @@ def _worker(options: dict[str, Any]) -> str:
 
 
 def _beat(options: dict[str, Any]) -> str:
-    """Nothing may be overdue, and this beat must be turning.
+    """Nothing may be overdue, and a beat of this host must be turning: its row in the register says so.
 
-    It answers a ping only while it ticks (`--enable-remote-control`). Beat works without a broker, so one
-    that is away is no reason to call it ill.
+    No broker is asked. Beat works without one, so one that is away is no reason to call it ill.
     """
+    host = host_format(options["node"] or "%h").rpartition("@")[2]
     try:
-        overdue = beat_health(database_now()).overdue
+        now = database_now()
+        overdue, turns = beat_health(now).overdue, beats.turns_on(host, now)
     except Error as exc:
         return f"the database does not answer: {' '.join(str(exc).split())}"
     if overdue > timedelta(seconds=options["overdue"]):
         return f"a schedule has been undecided for {overdue.total_seconds():.0f} s"
-    node = host_format(options["node"] or BEAT_NODE)
-    try:
-        return "" if _answers(node, options["timeout"]) else f"{node} does not tick"
-    except BROKER_ERRORS:
-        return ""
+    return "" if turns else f"no beat on {host} shows a sign of life"
 
 
 def _answers(node: str, timeout: float) -> bool:

@@ -7,11 +7,16 @@ import sys
 from argparse import ArgumentParser
 from typing import IO, Any, cast
 
+from django.db import Error, connections
+from environ import Env
 from rich.console import Console
 from rich.table import Table
 
+from jobs.engine.clock import database_now
+from jobs.insight import beats
 from scheduler_project.standalone.banner import WIDE
 from scheduler_project.standalone.command import StandaloneCommand
+from scheduler_project.standalone.environment import environment
 from scheduler_project.standalone.errors import TIMED_OUT, UNREACHABLE
 from scheduler_project.standalone.layout import State
 from scheduler_project.standalone.processes import wait_until
@@ -34,6 +39,8 @@ class Command(StandaloneCommand):
             wait_until(lambda: bool(instance_status(state)["ready"]), options["timeout"], 0.2)
         status = instance_status(state)
         if options["json"]:
+            if status["items"]:
+                status["beats"] = _beats(state)
             self.stdout.write(json.dumps(status))
         elif status["items"]:
             self._table(status["items"])
@@ -51,3 +58,14 @@ class Command(StandaloneCommand):
             pid = str(item["pid"] or "")
             table.add_row(item["name"], item["state"], pid, uptime(item), item["url"] or "")
         Console(file=cast(IO[str], self.stdout), highlight=False, width=WIDE).print(table)
+
+
+def _beats(state: State) -> list[dict[str, Any]] | None:
+    """Return what the register says about the beats of this instance; None where it does not answer."""
+    url = environment(state.root).get("DATABASE_URL")
+    if url:  # `--state-dir` may name another instance than the settings do
+        connections.settings["default"].update(Env.db_url_config(url))
+    try:
+        return beats.documents(database_now())
+    except Error:
+        return None

@@ -1,0 +1,1 @@
+"""The HTTP API, through Django's handlers, over a real database."""
