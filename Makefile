@@ -5,8 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 TESTS ?= tests
+ROUNDS ?= 1
+MINUTES ?= 60
+SEED ?=
 
-.PHONY: up down venv test lint faults bench lock clean
+.PHONY: up down venv test lint faults nemesis bench lock clean
 
 up: $(VENV)/.standalone  ## start everything, with demo schedules, and wait until it is ready
 	$(BIN)/python manage.py up --demo $(ARGS)
@@ -29,6 +32,7 @@ $(VENV)/.dev: requirements/dev.txt | $(VENV)/bin/python
 
 test: $(VENV)/.dev  ## every test, on servers of its own
 	@sh tests/browser/install-chromium.sh
+	@sh tests/broker/fetch-redis.sh $(VENV)/redis-server
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS) $(ARGS)
 
 lint: $(VENV)/.dev  ## style, types, import rules
@@ -37,8 +41,11 @@ lint: $(VENV)/.dev  ## style, types, import rules
 	SECRET_KEY=lint $(BIN)/mypy .
 	SECRET_KEY=lint $(BIN)/lint-imports
 
-faults: $(VENV)/.dev  ## the faults at full size
-	$(BIN)/python -m pytest -m "full or acceptance" tests/acceptance $(ARGS)
+faults: $(VENV)/.dev  ## the 25 faults at full size, ROUNDS times, and a table
+	$(BIN)/python -m tests.faults --rounds $(ROUNDS) $(ARGS)
+
+nemesis: $(VENV)/.dev  ## MINUTES of random faults; the same SEED gives the same plan
+	$(BIN)/python -m tests.faults.nemesis --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 bench: $(VENV)/.dev  ## what the README claims about speed
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -47,6 +54,9 @@ lock: $(VENV)/.dev  ## resolve the dependencies anew; needs uv
 	uv pip compile pyproject.toml --generate-hashes --no-emit-index-url --no-header --python-version 3.11 -q -o requirements/base.txt
 	uv pip compile pyproject.toml --extra standalone --generate-hashes --no-emit-index-url --no-header --python-version 3.11 -q -o requirements/standalone.txt
 	uv pip compile pyproject.toml --extra standalone --extra dev --generate-hashes --no-emit-index-url --no-header --python-version 3.11 -q -o requirements/dev.txt
+	for peers in celery procrastinate apscheduler; do \
+	    uv pip compile requirements/bench/$$peers.in --generate-hashes --no-emit-index-url --no-header \
+	        --python-version 3.11 -q -o requirements/bench/$$peers.txt || exit 1; done
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,23 +37,34 @@ class Line:
         self.env.pop("PYTEST_CURRENT_TEST", None)
         self.processes: list[subprocess.Popen[bytes]] = []
 
-    def beat(self) -> subprocess.Popen[bytes]:
-        """Start one more beat."""
-        return self.spawn("celery", "-A", "scheduler_project", "beat", "-l", "INFO", "--pidfile=")
+    def beat(self, *injected: str) -> subprocess.Popen[bytes]:
+        """Start one more beat; `injected`: options of `tests.faults.injected`, for one with a fault in it."""
+        return self.spawn(
+            *_celery(injected), "-A", "scheduler_project", "beat", "-l", "INFO", "--pidfile="
+        )  # fmt: skip
 
     def worker(
-        self, *queues: str, concurrency: int = 2, name: str = "", wait: bool = True
+        self,
+        *queues: str,
+        concurrency: int = 2,
+        name: str = "",
+        wait: bool = True,
+        injected: Sequence[str] = (),
     ) -> subprocess.Popen[bytes]:
-        """Start one more worker and wait until it has registered."""
+        """Start one more worker and wait until it has registered; `injected` as for a beat."""
         name = name or f"w{len(self.processes)}"
         process = self.spawn(
-            "celery", "-A", "scheduler_project", "worker", "-Q", ",".join(queues or ("default",)),
+            *_celery(injected), "-A", "scheduler_project", "worker", "-Q", ",".join(queues or ("default",)),
             "-c", str(concurrency), "-n", f"{name}@%h", "-l", "INFO", "-I", "tests.jobs.tasks",
             "--without-mingle", "--without-gossip",
         )  # fmt: skip
         if wait:
-            eventually(lambda: b"ready." in self.log_of(process), 30, lambda: self.tail(process))
+            self.wait_until_ready(process)
         return process
+
+    def wait_until_ready(self, worker: subprocess.Popen[bytes]) -> None:
+        """Wait until a worker takes messages."""
+        eventually(lambda: b"ready." in self.log_of(worker), 30, lambda: self.tail(worker))
 
     def manage(self, *words: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Run a management command to its end."""
@@ -99,6 +110,10 @@ class Line:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _celery(injected: Sequence[str]) -> tuple[str, ...]:
+    return ("python", "-m", "tests.faults.injected", *injected) if injected else ("celery",)
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:

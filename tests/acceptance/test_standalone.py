@@ -463,6 +463,7 @@ def test_an_instance_from_up_to_down(instance: Instance) -> None:
     expected = {name for group in STOP_ORDER for name in group} - {"setup", "canary"}
     assert {item["name"] for item in status["items"]} == expected
     assert {item["state"] for item in status["items"]} == {"running"}
+    assert [(beat["status"], beat["publish_failures"]) for beat in status["beats"]] == [("alive", 0)]
     for name in ("env", "admin-password", "flower-password", "secret-key", "status.json"):
         assert mode(instance.folder / name) == 0o600
     for item in status["items"]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from typing import Any
 
 import psycopg
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 
 from jobs.engine import claiming, dispatching, executing, lifecycle, recovering
 from jobs.engine.clock import database_now
@@ -16,35 +14,10 @@ from jobs.engine.records import Fence
 from jobs.models import Job, Schedule
 from jobs.rules.states import Outcome
 from tests.acceptance.line import database_url, eventually
+from tests.concurrency.contending import in_thread, waits_for_a_lock
 from tests.jobs.builders import NOON, begin, every, job, minutes, seconds, worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def in_thread(act: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
-    """Run `act` in a thread, on a connection of its own."""
-    out: list[Any] = []
-
-    def run() -> None:
-        try:
-            out.append(act())
-        except Exception as exc:  # handed to the test, which looks at it
-            out.append(exc)
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    return thread, out
-
-
-def waits_for_a_lock() -> bool:
-    # A connection of its own: within a transaction this view shows the same picture again and again.
-    with psycopg.connect(database_url(), autocommit=True) as observer:
-        row = observer.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-        ).fetchone()
-    return bool(row and row[0])
 
 
 def test_a_schedule_locked_by_one_beat_is_passed_over_by_another() -> None:

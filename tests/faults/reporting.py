@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 FAULTS = 25
 BEGIN, END = "<!-- faults:begin -->", "<!-- faults:end -->"
@@ -50,6 +55,19 @@ def table(verdicts: Sequence[Verdict]) -> str:
             f"| {verdict.number} | {verdict.fault} | {result} | {verdict.seconds:.1f} | {verdict.seed} | {figures} |"
         )
     return "\n".join(lines)
+
+
+def machine() -> str:
+    """Return on what, and when, this runs: nothing by which the machine could be told from others of its kind."""
+    memory = psutil.virtual_memory().total / 2**30
+    try:
+        system = platform.freedesktop_os_release()["PRETTY_NAME"]
+    except OSError:
+        system = platform.system()
+    return (
+        f"{datetime.now(UTC).date().isoformat()}, {os.cpu_count()} cores, {memory:.0f} GB of memory, {system}, "
+        f"Python {platform.python_version()}"
+    )
 
 
 def replace_block(document: Path, text: str) -> None:

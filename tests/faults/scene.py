@@ -50,19 +50,31 @@ class Scene:
         return full if self.full else short
 
     def schedules(
-        self, count: int, *, every: int = 1, task: str = "tests.record", **policy: Any
+        self,
+        count: int,
+        *,
+        every: int = 1,
+        task: str = "tests.record",
+        start: datetime | None = None,
+        spread: bool = False,
+        **policy: Any,
     ) -> list[Schedule]:
-        """Make `count` interval schedules of `every` seconds on a known grid, whose task notes."""
+        """Make `count` interval schedules of `every` seconds on a known grid, whose task notes.
+
+        `start` is the first nominal time. `spread`: not all at the same instants, but evenly one after another.
+        """
         policy.setdefault("overlap", "allow_all")
         policy.setdefault("catch_up", "all")
         interval, _ = IntervalSchedule.objects.get_or_create(every=every, period="seconds")
-        start = database_now().replace(microsecond=0) - timedelta(seconds=every)
+        start = start or database_now().replace(microsecond=0) - timedelta(seconds=every)
+        apart = timedelta(seconds=every) / count if spread else timedelta(0)
+        before = PeriodicTask.objects.count()
         made = [
             PeriodicTask.objects.create(
-                name=f"s{number}",
+                name=f"s{before + number}",
                 task=task,
                 interval=interval,
-                start_time=start,
+                start_time=start + number * apart,
                 args=f'["{self.notes}"]' if task == "tests.record" else "[]",
             )
             for number in range(count)
@@ -75,6 +87,14 @@ class Scene:
         """Return the instant up to which all of `schedules` are decided."""
         found = Schedule.objects.filter(pk__in=[schedule.pk for schedule in schedules])
         return min(found.values_list("decided_through", flat=True))
+
+    def disable(self, schedules: list[Schedule], seconds: float = 20) -> datetime:
+        """Disable `schedules` and wait until a beat has decided what they owe; return through when that is."""
+        keys = [schedule.pk for schedule in schedules]
+        through = database_now()
+        PeriodicTask.objects.filter(pk__in=keys).update(enabled=False)
+        eventually(lambda: not Schedule.objects.filter(pk__in=keys, stale=True).exists(), seconds, self.tails)
+        return through
 
     def client(self) -> Any:
         """Return a client of this scene's Redis."""

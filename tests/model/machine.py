@@ -1,0 +1,193 @@
+"""The state machine: acts in any order, and what must hold after each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from jobs.engine.executing import Execution
+from jobs.rules.states import BIRTH, TERMINAL, TRANSITIONS, Status
+from tests.model.acts import Acts
+from tests.model.life import Job
+from tests.model.stage import DEADLINES, OVERLAPS, QUEUES
+
+T = TypeVar("T")
+
+NAMES = ("w0@test", "w1@test")
+LIMITED = ("queue:default", "queue:billing", "key:acme", "schedule", "schedule")
+MOMENTS = [timedelta(seconds=n) for n in (0, 0.001, 1, 6, 11, 30, 46, 61, 106, 1800)]
+SPANS = [timedelta(hours=n) for n in (1, 2, 5, 30)] + [timedelta(days=n) for n in (8, 31, 91)]
+OUTCOMES_THAT_GO_ON = {"error", "timeout", "retry", "crash", "interrupted"}
+
+ENDS = (
+    "finish", "finish", "fail", "fail", "fail_for_good", "time_out", "ask_for_another", "interrupt",
+    "stop_on_request", "die", "die", "hard_limit",
+)  # fmt: skip
+VERBS = (
+    "tick",
+    "tick",
+    "tick",
+    "claim",
+    "promote",
+    "release_held",
+    "release",
+    "rescue",
+    "reconcile",
+    "prune",
+    "",
+)
+
+which = st.integers(0, 30)
+"""One of those there are: counted from the newest, round and round."""
+often_right = st.sampled_from([True, True, True, True, True, False])
+calls = st.tuples(
+    st.sampled_from(QUEUES),
+    st.sampled_from([None, None, None, timedelta(seconds=10), timedelta(hours=1)]),
+    st.sampled_from([None, None, timedelta(seconds=20), timedelta(hours=2)]),
+    st.sampled_from(["", "acme"]),
+    st.sampled_from([None, 1, 2]),
+)
+"""Queue, countdown, expiry, concurrency key, most attempts."""
+messages = st.tuples(st.just("deliver"), which, st.sampled_from(NAMES))
+forgeries = st.tuples(
+    st.just("start"),
+    which,
+    st.sampled_from(NAMES),
+    st.sampled_from([0, 0, 0, -1, 1]),
+    often_right,
+    often_right,
+)
+ends = st.tuples(st.just("end"), which, st.sampled_from(ENDS))
+handfuls = st.tuples(st.just("end_together"), st.lists(which, min_size=2, max_size=4))
+decisions = st.tuples(
+    st.sampled_from(["cancel", "replay", "discard", "replay all", "replay all", "cancel all"]), which
+)
+changes = st.one_of(
+    st.tuples(
+        st.just("limit"),
+        st.sampled_from(LIMITED),
+        st.sampled_from([None, 1, 1, 2]),
+        st.sampled_from([None, None, 0.1]),
+    ),
+    st.tuples(st.sampled_from(["pause_queue", "resume_queue", "redis_loses"]), st.sampled_from(QUEUES)),
+    st.tuples(st.sampled_from(["worker_starts", "worker_beats", "worker_stops"]), st.sampled_from(NAMES)),
+)
+
+
+class LifeOfJobs(Acts, RuleBasedStateMachine):
+    """Jobs, workers, limits, two schedules and a beat.
+
+    There are few rules with many ways each, because Hypothesis leaves out about half of the rules in each
+    example: an example without starts, or without ends, tells nothing.
+    """
+
+    def __init__(self) -> None:
+        RuleBasedStateMachine.__init__(self)
+        Acts.__init__(self)
+        self.executions: list[Execution] = []
+        """Every attempt that ever began: those that have ended are the late writers."""
+        self.statuses: dict[str, Status] = {}
+
+    def teardown(self) -> None:
+        self.stage.close()
+
+    @initialize(
+        overlaps=st.tuples(st.sampled_from(OVERLAPS), st.sampled_from(OVERLAPS)),
+        deadline=st.sampled_from(DEADLINES),
+        first=st.lists(calls, min_size=1, max_size=3),
+    )
+    def begin_with(
+        self, overlaps: tuple[str, str], deadline: timedelta | None, first: list[tuple[Any, ...]]
+    ) -> None:
+        for name in NAMES:
+            self.worker_starts(name)
+        self.schedules = [self.stage.wake(overlaps[0], deadline)]
+        if overlaps[0] != overlaps[1]:
+            self.schedules.append(self.stage.wake(overlaps[1], None))
+        for call in first:
+            self.enqueue(*call)
+
+    @rule(call=calls)
+    def somebody_calls(self, call: tuple[Any, ...]) -> None:
+        self.enqueue(*call)
+
+    @rule(what=st.one_of(messages, messages, forgeries, ends, ends, handfuls))
+    def workers_work(self, what: tuple[Any, ...]) -> None:
+        verb, number, *how = what
+        if verb == "deliver" and self.life.messages:
+            self._note(self.deliver(_pick(self.life.messages, number), *how))
+        elif verb == "start" and self.life.jobs:
+            self._note(self.start(_pick([*self.life.jobs], number), *how))
+        elif verb == "end" and self.executions:
+            getattr(self, how[0])(_pick(self.executions, number))
+        elif verb == "end_together" and self.executions:
+            some = {one.fence.job_id: one for one in (_pick(self.executions, n) for n in number)}
+            self.finish_together([*some.values()])
+
+    def _note(self, execution: Execution | None) -> None:
+        if execution is not None:
+            self.executions.append(execution)
+
+    @rule(what=st.one_of(decisions, changes))
+    def people_act(self, what: tuple[Any, ...]) -> None:
+        verb, *how = what
+        if verb.split()[0] not in ("cancel", "replay", "discard"):
+            getattr(self, verb)(*how)
+        elif self.life.jobs:
+            id = _pick([*self.life.jobs], how[0])
+            self.enqueue_again(id)
+            getattr(self, verb.split()[0])([*self.life.jobs] if verb.endswith("all") else [id])
+
+    @rule(delta=st.sampled_from([*MOMENTS * 3, *SPANS]), what=st.sampled_from(VERBS))
+    def time_passes(self, delta: timedelta, what: str) -> None:
+        self.wait(delta)
+        if what:
+            getattr(self, what)()
+
+    # --- What must always hold --------------------
+
+    @invariant()
+    def rows_are_as_foretold(self) -> None:
+        found = self.stage.jobs()
+        assert found == self.life.jobs
+        assert self.stage.log_lines() == self.lines
+        assert sorted(self.stage.messages()) == sorted(self.life.messages)
+        self._check_moves(found)
+        for job in found.values():
+            _check_attempts(job)
+            ended_without_success = job.status in (Status.SKIPPED, Status.FAILED, Status.CANCELLED)
+            assert bool(job.reason) == ended_without_success
+
+    def _check_moves(self, found: dict[str, Job]) -> None:
+        """Every job came to where it is by one move of the table."""
+        for id, job in found.items():
+            before, now = self.statuses.get(id), Status(job.status)
+            if before is None:
+                assert now in BIRTH, f"{id} is born {now}"
+            elif before != now:
+                assert now in TRANSITIONS[before], f"{id} went from {before} to {now}"
+        for id in self.statuses.keys() - found.keys():
+            assert self.statuses[id] in TERMINAL, f"{id} was {self.statuses[id]} and is gone"
+        self.statuses = {id: Status(job.status) for id, job in found.items()}
+
+
+def _pick(some: Sequence[T], number: int) -> T:
+    return some[-1 - number % len(some)]
+
+
+def _check_attempts(job: Job) -> None:
+    """Begins are no more than what allows them; one end counts; no two overlap."""
+    ended = job.attempts
+    assert [one.number for one in ended] == list(range(1, len(ended) + 1))
+    assert job.attempt == len(ended) + (job.status == Status.ACTIVE)
+    assert job.attempt <= 1 + sum(one.outcome in OUTCOMES_THAT_GO_ON for one in ended)
+    assert sum(one.outcome == "completed" for one in ended) <= 1
+    starts = [one.started_at for one in ended] + ([job.started_at] if job.status == Status.ACTIVE else [])
+    for one, following in zip(ended, starts[1:], strict=False):
+        assert one.started_at <= one.finished_at
+        assert following is not None
+        assert one.finished_at <= following
