@@ -21,7 +21,8 @@ RUN apt-get update \
 RUN groupadd --gid 10001 jadwal \
     && useradd --uid 10001 --gid 10001 --home-dir /var/lib/jadwal --no-create-home --shell /usr/sbin/nologin jadwal \
     && install --directory --owner jadwal --group jadwal --mode 0750 \
-        /var/lib/jadwal /var/lib/jadwal/static /var/lib/jadwal/backups /var/lib/jadwal/flower
+        /var/lib/jadwal /var/lib/jadwal/static /var/lib/jadwal/backups /var/lib/jadwal/flower \
+        /var/lib/jadwal/spool
 
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \

@@ -1,21 +1,24 @@
-"""Who did what: django-auditlog for changes of rows, and an entry for every act on a job or a schedule.
+"""Who did what, in the console: who acts during a request, and the audit log, to be read.
 
-An act is also written to Django's own admin log, so that the "History" of an object tells the same story.
+The engine writes the entries (`engine.auditing`). An act is also written to Django's own admin log, so that the
+"History" of an object tells the same story.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from ipaddress import ip_address
 from typing import Any
 
 from auditlog.models import LogEntry
 from auditlog.registry import auditlog
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.models import CHANGE
 from django.contrib.admin.models import LogEntry as AdminLogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django_celery_beat.models import (
@@ -32,10 +35,17 @@ from jobs.admin.filters import MomentFilter
 from jobs.admin.naming import Named
 from jobs.admin.paging import CappedPaginator, PlainList
 from jobs.admin.presenting import DASH, two_lines, when
+from jobs.engine import auditing
+from jobs.engine.auditing import Actor
 from jobs.engine.editing import POLICY_FIELDS
 from jobs.models import Schedule
 
-auditlog.register(PeriodicTask, exclude_fields=["last_run_at", "total_run_count", "date_changed"])
+auditlog.register(
+    PeriodicTask,
+    exclude_fields=["last_run_at", "total_run_count", "date_changed"],
+    mask_fields=["args", "kwargs", "headers"],
+    mask_callable="jobs.rules.redaction.redact_json",
+)
 auditlog.register(Schedule, include_fields=sorted(POLICY_FIELDS))
 for _model in (CrontabSchedule, IntervalSchedule, ClockedSchedule, SolarSchedule):
     auditlog.register(_model)
@@ -44,42 +54,45 @@ KINDS = {"periodic task": "schedule"}
 VERBS = {0: "created", 1: "changed", 2: "deleted", 3: "looked at"}
 
 
-def record(
-    request: HttpRequest,
-    instances: Sequence[Model],
-    verb: str,
-    message: str,
-    *,
-    changes: dict[str, Any] | None = None,
-    **data: Any,
-) -> None:
-    """Write down that the user of `request` did `verb` to each of `instances`."""
+class ActorMiddleware:
+    """Says who acts during a request: the user who is logged in."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Answer the request; what it changes is done by its user."""
+        with auditing.acting(actor_of(request)):
+            return self.get_response(request)
+
+
+def actor_of(request: HttpRequest) -> Actor | None:
+    """Return who makes a request; None for somebody who is not logged in."""
+    user = request.user
+    if not user.is_authenticated:
+        return None
+    return Actor(user.get_username(), user_id=int(str(user.pk)), address=address_of(request))
+
+
+def address_of(request: HttpRequest) -> str | None:
+    """Return where a request comes from, by our own proxy's word, or by the connection.
+
+    A proxy adds the address it sees to the end of the header: what stands before is anybody's word.
+    """
+    seen = str(request.META.get("REMOTE_ADDR") or "")
+    if settings.SECURE_PROXY_SSL_HEADER:
+        seen = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip() or seen
+    try:
+        return str(ip_address(seen))
+    except ValueError:
+        return None
+
+
+def to_history(request: HttpRequest, instances: Sequence[Model], message: str) -> None:
+    """Write an act that the engine has recorded into the "History" of each of `instances`, too."""
     if not instances:
         return
     content_type = ContentType.objects.get_for_model(instances[0])
-    LogEntry.objects.bulk_create(
-        [
-            LogEntry(
-                content_type=content_type,
-                object_pk=str(instance.pk),
-                object_id=instance.pk if isinstance(instance.pk, int) else None,
-                object_repr=_name(instance),
-                action=LogEntry.Action.UPDATE,
-                changes=changes or {},
-                actor=request.user,
-                remote_addr=request.META.get("REMOTE_ADDR") or None,
-                additional_data={"verb": verb, **data},
-            )
-            for instance in instances
-        ],
-        batch_size=500,
-    )
-    _to_history(request, instances, content_type, message)
-
-
-def _to_history(
-    request: HttpRequest, instances: Sequence[Model], content_type: ContentType, message: str
-) -> None:
     AdminLogEntry.objects.bulk_create(
         [
             AdminLogEntry(

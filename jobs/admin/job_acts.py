@@ -250,20 +250,20 @@ class JobActs(ModelAdmin):  # type: ignore[misc]
 
     def _replay(self, request: HttpRequest, jobs: Sequence[Job]) -> int:
         moved = set(replaying.replay([job.id for job in jobs]))
-        return _written(request, jobs, moved, "replay", "Replayed.")
+        return _written(request, jobs, moved, "Replayed.")
 
     def _discard(self, request: HttpRequest, jobs: Sequence[Job]) -> int:
         moved = set(replaying.discard([job.id for job in jobs]))
-        return _written(request, jobs, moved, "discard", "Discarded.")
+        return _written(request, jobs, moved, "Discarded.")
 
     def _cancel(self, request: HttpRequest, jobs: Sequence[Job]) -> int:
         live = [job for job in jobs if not job.is_terminal]
         cancelling.cancel([job.id for job in live])
         after = Job.objects.filter(id__in=[job.id for job in live])
         moved = {job.id for job in after if job.status == Status.CANCELLED or job.cancel_requested_at}
-        return _written(request, live, moved, "cancel", "Cancelled.")
+        return _written(request, live, moved, "Cancelled.")
 
 
-def _written(request: HttpRequest, jobs: Sequence[Job], moved: set[str], verb: str, text: str) -> int:
-    audit.record(request, [job for job in jobs if job.id in moved], verb, text)
+def _written(request: HttpRequest, jobs: Sequence[Job], moved: set[str], text: str) -> int:
+    audit.to_history(request, [job for job in jobs if job.id in moved], text)
     return len(moved)

@@ -24,7 +24,7 @@ from jobs.admin.presenting import (
     status_badge,
 )
 from jobs.models import Attempt, Job, JobLog, Worker
-from jobs.rules.redaction import redact
+from jobs.rules.redaction import redact_text
 from jobs.rules.states import Status
 
 MOST_LINES = 500
@@ -183,6 +183,6 @@ def _result(job: Job) -> dict[str, Any]:
 
 def _readable(text: str | None) -> str:
     try:
-        return pretty(redact(json.loads(text or "null")))[:LONG]
+        return pretty(json.loads(text or "null"))[:LONG]
     except ValueError:
-        return (text or "")[:LONG]
+        return redact_text(text or "")[:LONG]

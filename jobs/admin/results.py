@@ -16,6 +16,7 @@ from unfold.contrib.filters.admin import DropdownFilter
 from jobs.admin.filters import MomentFilter
 from jobs.admin.presenting import badge, job_url, link, pretty, two_lines, when
 from jobs.admin.readonly import ReadOnlyAdmin
+from jobs.rules.redaction import redact_text
 
 LOOK = {"SUCCESS": "success", "FAILURE": "danger", "RETRY": "warning", "STARTED": "info"}
 
@@ -87,10 +88,10 @@ class TaskResultAdmin(ReadOnlyAdmin):
     @admin.display(description="Traceback")
     def trace(self, row: TaskResult) -> SafeString:
         """Where it failed."""
-        return format_html('<pre class="jw-code">{}</pre>', row.traceback or "–")
+        return format_html('<pre class="jw-code">{}</pre>', redact_text(row.traceback or "–"))
 
     def _text(self, row: TaskResult) -> str:
         try:
             return pretty(json.loads(row.result or "null"))
         except ValueError:
-            return row.result or ""
+            return redact_text(row.result or "")

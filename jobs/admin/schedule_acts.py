@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django import forms
 from django.contrib import messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -16,11 +17,15 @@ from unfold.enums import ActionVariant
 from jobs.admin import audit
 from jobs.admin.acting import PauseFields, SubjectForm, act, back, chosen_rows, confirmation, done
 from jobs.admin.presenting import job_url, schedule_url, stamp
-from jobs.engine import pausing, triggering
+from jobs.engine import pausing, permitting, triggering
 from jobs.engine.compiling import CompileError
 from jobs.insight import dashboard
 from jobs.models import Schedule
 
+CANNOT_RUN = (CompileError, permitting.NotPermittedError, triggering.RefusedError)
+"""Why a schedule is not run now: errors that say it in a sentence."""
+
+ACT_PREFIX = "django_celery_beat_periodictask_"
 LIST = "admin:django_celery_beat_periodictask_changelist"
 
 
@@ -46,6 +51,28 @@ class ScheduleDialog(SubjectForm):
     describe = staticmethod(_subject)
 
 
+class StartDialog(ScheduleDialog):
+    """A question about an act that makes jobs: it is refused to who may not schedule the task."""
+
+    def refusal(self, object_id: Any) -> str:
+        """Return why the user may not, in a sentence; empty where the user may."""
+        task = PeriodicTask.objects.filter(pk=object_id).values_list("task", flat=True).first()
+        return permitting.refusal(self.request.user, task) if task else ""
+
+    def get_before_template_context(self, request: HttpRequest, object_id: Any = None) -> dict[str, Any]:
+        """Return what the dialog says of its schedule, or why it is refused."""
+        said = super().get_before_template_context(request, object_id)
+        return {**said, "warning": self.refusal(object_id) or said.get("warning", "")}
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse what the user may not."""
+        refusal = self.refusal(self.object_id)
+        if refusal:
+            raise forms.ValidationError(refusal)
+        asked: dict[str, Any] = self.cleaned_data
+        return asked
+
+
 class PauseDialog(PauseFields, ScheduleDialog):
     """Asks why, and until when."""
 
@@ -68,9 +95,11 @@ class ScheduleActs(ModelAdmin):  # type: ignore[misc]
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
         """Offer a pause to what fires, and to resume what is paused."""
         enabled = PeriodicTask.objects.filter(pk=object_id).values_list("enabled", flat=True).first()
-        useless = f"django_celery_beat_periodictask_{'resume' if enabled else 'pause'}"
+        useless = {f"{ACT_PREFIX}{'resume' if enabled else 'pause'}"}
+        if StartDialog(request, object_id).refusal(object_id):
+            useless |= {f"{ACT_PREFIX}run_now", f"{ACT_PREFIX}resume"}
         offered = super().get_actions_detail(request, object_id)
-        return [item for item in offered if item.action_name != useless]
+        return [item for item in offered if item.action_name not in useless]
 
     @act(
         description="Run now",
@@ -81,16 +110,16 @@ class ScheduleActs(ModelAdmin):  # type: ignore[misc]
         dialog={
             "title": "Run now?",
             "description": "One job is made at once, beside whatever is running. The schedule is not moved.",
-            "form_class": ScheduleDialog,
+            "form_class": StartDialog,
             "form_submit_text": "Run now",
         },
     )
-    def run_now(self, request: HttpRequest, form: ScheduleDialog, object_id: str) -> HttpResponse:
+    def run_now(self, request: HttpRequest, form: StartDialog, object_id: str) -> HttpResponse:
         """Make a job of one schedule."""
         policy = _get(object_id)
         try:
             job_id = self._run(request, policy)
-        except CompileError as exc:
+        except CANNOT_RUN as exc:
             text = f"{policy.periodic_task.name} cannot run: {exc}"
             return done(request, text, back(request, schedule_url(policy.pk)), level=messages.ERROR)
         return done(request, f"{policy.periodic_task.name} runs now as job {job_id}.", job_url(job_id))
@@ -124,11 +153,11 @@ class ScheduleActs(ModelAdmin):  # type: ignore[misc]
         dialog={
             "title": "Resume this schedule?",
             "description": "It goes on from now; what it missed stays skipped.",
-            "form_class": ScheduleDialog,
+            "form_class": StartDialog,
             "form_submit_text": "Resume",
         },
     )
-    def resume(self, request: HttpRequest, form: ScheduleDialog, object_id: str) -> HttpResponse:
+    def resume(self, request: HttpRequest, form: StartDialog, object_id: str) -> HttpResponse:
         """Resume one schedule."""
         policy = _get(object_id)
         changed = self._resume(request, policy)
@@ -149,11 +178,11 @@ class ScheduleActs(ModelAdmin):  # type: ignore[misc]
         if page is not None:
             return page
         ran = 0
-        for policy in _chosen(queryset):
+        for policy in _permitted(request, queryset):
             try:
                 self._run(request, policy)
                 ran += 1
-            except CompileError as exc:
+            except CANNOT_RUN as exc:
                 messages.error(request, f"{policy.periodic_task.name} cannot run: {exc}")
         messages.success(request, f"{ran} job{'s' * (ran != 1)} made.")
         return None
@@ -190,27 +219,26 @@ class ScheduleActs(ModelAdmin):  # type: ignore[misc]
         )
         if page is not None:
             return page
-        changed = sum(self._resume(request, policy) for policy in _chosen(queryset))
+        changed = sum(self._resume(request, policy) for policy in _permitted(request, queryset))
         messages.success(request, f"{changed} resumed.")
         return None
 
     def _run(self, request: HttpRequest, policy: Schedule) -> str:
         job_id = triggering.run_now(policy)
-        audit.record(request, [policy.periodic_task], "run now", f"Ran now as job {job_id}.", job=job_id)
+        audit.to_history(request, [policy.periodic_task], f"Ran now as job {job_id}.")
         return job_id
 
     def _pause(self, request: HttpRequest, policy: Schedule, asked: dict[str, Any]) -> bool:
         note, until = asked["note"], asked["until"]
         changed = pausing.pause(policy, note=note, actor=request.user.get_username(), until=until)
         text = "Paused" + (f" until {stamp(until)}" if until else "") + (f": {note}" if note else ".")
-        data = {"note": note, "until": until.isoformat() if until else None}
-        audit.record(request, [policy.periodic_task], "pause", text, **data)
+        audit.to_history(request, [policy.periodic_task], text)
         return changed
 
     def _resume(self, request: HttpRequest, policy: Schedule) -> bool:
         changed = pausing.resume(policy)
         if changed:
-            audit.record(request, [policy.periodic_task], "resume", "Resumed.")
+            audit.to_history(request, [policy.periodic_task], "Resumed.")
         return changed
 
 
@@ -221,6 +249,18 @@ def _get(object_id: str) -> Schedule:
 def _chosen(queryset: QuerySet[PeriodicTask]) -> list[Schedule]:
     ids = [row.pk for row in chosen_rows(queryset)]
     return list(policies(Schedule.objects.filter(pk__in=ids).order_by("periodic_task__name")))
+
+
+def _permitted(request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> list[Schedule]:
+    """Return the chosen schedules whose tasks the user may schedule, and say why not of the others."""
+    found = []
+    for policy in _chosen(queryset):
+        refusal = permitting.refusal(request.user, policy.periodic_task.task)
+        if refusal:
+            messages.error(request, f"{policy.periodic_task.name}: {refusal}")
+        else:
+            found.append(policy)
+    return found
 
 
 def list_url() -> str:

@@ -25,6 +25,7 @@ from unfold.widgets import (
 
 from jobs.admin.fields import DurationTextField, JSONTextField, WallTimeField
 from jobs.admin.timing_entry import KINDS, UNITS
+from jobs.engine import permitting
 from jobs.engine.registry import load_tasks
 from jobs.models import Calendar, Schedule, Worker
 
@@ -138,6 +139,14 @@ def registered_tasks() -> list[str]:
     """Return the names of the tasks that this project has, Celery's own left out."""
     load_tasks()
     return sorted(name for name in current_app.tasks if not name.startswith("celery."))
+
+
+def tasks_for(user: permitting.User) -> list[str]:
+    """Return the names of the tasks that `user` may schedule: of this code, and of workers of other code."""
+    announced = Worker.objects.filter(stopped_at__isnull=True).values_list("tasks", flat=True)[:200]
+    elsewhere = {name for tasks in announced for name in tasks if not permitting.is_known(name)}
+    names = {*permitting.offered(user), *elsewhere}
+    return sorted(name for name in names if not permitting.refusal(user, name))
 
 
 def known_queues() -> list[str]:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from django import forms
 from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
 from django_celery_beat.models import PeriodicTask
 
 from jobs.admin import schedule_fields, timing_entry
 from jobs.admin.schedule_fields import DEFAULTS, POLICY_NAMES, PolicyFields, TimingFields, WorkFields
 from jobs.admin.timing_entry import Entry, Solar
-from jobs.engine import editing
+from jobs.engine import editing, permitting
 from jobs.engine.clock import database_now
 from jobs.engine.compiling import CompileError, Timing, compile_schedule, read_timing
 from jobs.engine.depending import check_acyclic
@@ -24,6 +26,7 @@ from jobs.models import Schedule
 from jobs.rules.crontab import CronError, CronSpec, restricts_both_days
 from jobs.rules.dependencies import DependencyCycle
 from jobs.rules.planning import Preview, preview
+from jobs.rules.redaction import redact_json
 
 FIELD_OF_KIND = {"cron": "cron", "every": "every", "once": "at", "solar": "solar_event"}
 TIMING_NAMES = frozenset(
@@ -37,6 +40,14 @@ class ScheduleForm(WorkFields, TimingFields, PolicyFields, forms.ModelForm):  # 
     After `is_valid()`, `timing` and `upcoming` are what the schedule will do, as far as it makes sense even
     when the form as a whole does not: the live preview reads them.
     """
+
+    user: permitting.User = AnonymousUser()
+    """Whose form it is: `for_user` says so."""
+
+    @classmethod
+    def for_user(cls, user: permitting.User) -> type[ScheduleForm]:
+        """Return the form of `user`, who finds the tasks in it that he or she may schedule."""
+        return type("ScheduleForm", (cls,), {"user": user})
 
     class Meta:
         model = PeriodicTask
@@ -60,7 +71,7 @@ class ScheduleForm(WorkFields, TimingFields, PolicyFields, forms.ModelForm):  # 
 
     def _set_choices(self) -> None:
         choices = schedule_fields.choices_with
-        self._select("task", choices(self.initial.get("task"), schedule_fields.registered_tasks(), ""))
+        self._select("task", choices(self.initial.get("task"), schedule_fields.tasks_for(self.user), ""))
         self._select(
             "queue", choices(self.initial.get("queue"), schedule_fields.known_queues(), "The task's own")
         )
@@ -79,7 +90,7 @@ class ScheduleForm(WorkFields, TimingFields, PolicyFields, forms.ModelForm):  # 
         row = self.instance
         values: dict[str, Any] = {name: getattr(policy, name) for name in POLICY_NAMES}
         values |= {name: getattr(row, name) for name in ("name", "task", "queue", "priority", "description")}
-        values |= {"args": row.args, "kwargs": row.kwargs}
+        values |= {"args": redact_json(row.args), "kwargs": redact_json(row.kwargs)}
         if values["deadline"] is None and row.expire_seconds is not None:
             values["deadline"] = timedelta(seconds=row.expire_seconds)
         if row.one_off and not row.clocked_id:
@@ -117,9 +128,12 @@ class ScheduleForm(WorkFields, TimingFields, PolicyFields, forms.ModelForm):  # 
     # --- checks ------------------------------------------------------------------------------------------
 
     def clean_task(self) -> str:
-        """Refuse a task that is not registered."""
-        task: str = self.cleaned_data["task"]
-        return self._checked(task, editing.check_task)
+        """Refuse a task that is not registered, or that this user may not schedule."""
+        task: str = self._checked(self.cleaned_data["task"], editing.check_task)
+        refusal = permitting.refusal(self.user, task)
+        if refusal:
+            raise forms.ValidationError(refusal)
+        return task
 
     def clean_timezone(self) -> str:
         """Refuse a zone that is not an IANA time zone."""
@@ -163,10 +177,20 @@ class ScheduleForm(WorkFields, TimingFields, PolicyFields, forms.ModelForm):  # 
         if not {"task", "args", "kwargs"} <= data.keys():
             return
         try:
-            editing.check_arguments(data["task"], data["args"], data["kwargs"])
+            data |= editing.given_back({name: data[name] for name in ("args", "kwargs")}, self._payload())
+            editing.check_arguments(data["task"], data["args"], data["kwargs"], self._payload()["headers"])
         except EditError as exc:
             by_name = "keyword" in str(exc) or (data["kwargs"] and not data["args"])
             self.add_error("kwargs" if by_name else "args", str(exc))
+
+    def _payload(self) -> dict[str, Any]:
+        """Return what is stored: the page shows secrets of it masked, and headers of the message not at all."""
+        row = self.instance
+        payload: dict[str, Any] = {"args": [], "kwargs": {}, "headers": {}}
+        for name in payload:
+            with suppress(ValueError):  # compiling says what is wrong with it
+                payload[name] = json.loads(getattr(row, name) or "null") or payload[name]
+        return payload
 
     def _bounds(self, data: dict[str, Any]) -> None:
         """Turn the two wall times into instants; what was not touched stays exactly as it is stored."""

@@ -39,7 +39,7 @@ def overview(policy: Schedule, now: datetime, state: str) -> dict[str, Any]:
         "description": dashboard.describe_schedule(policy),
         "next_run": relative(following, now) if following else "",
         "next_run_at": stamp(following) if following else "",
-        "firings": _firings(policy, now),
+        "firings": [] if state == "problem" else _firings(policy, now),
         "recent": [recent_row(job, now) for job in jobs],
         "paused_until": stamp(policy.paused_until) if policy.paused_until else "",
         "paused_at": stamp(policy.paused_at) if policy.paused_at else "",

@@ -38,6 +38,7 @@ from jobs.admin.presenting import (
 from jobs.admin.schedule_acts import ScheduleActs, policies
 from jobs.admin.schedule_form import ScheduleForm
 from jobs.admin.schedule_page import overview, preview_document
+from jobs.engine import permitting
 from jobs.engine.editing import EditError
 from jobs.insight import dashboard, previewing
 from jobs.models import Schedule
@@ -212,11 +213,18 @@ class ScheduleAdmin(ScheduleActs):
 
     # --- the page ----------------------------------------------------------------------------------------
 
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Whether the user may change schedules, and this one: that takes the right to schedule its task."""
+        allowed: bool = super().has_change_permission(request, obj)
+        return allowed and (obj is None or not permitting.refusal(request.user, obj.task))
+
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         """Return the form; whoever may only look gets none, and sees the summary."""
         if obj is not None and not self.has_change_permission(request, obj):
             kwargs["form"] = ModelForm
             kwargs["fields"] = ()
+        else:
+            kwargs["form"] = ScheduleForm.for_user(request.user)
         return super().get_form(request, obj, change=change, **kwargs)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
@@ -238,6 +246,8 @@ class ScheduleAdmin(ScheduleActs):
             policy = policies().filter(pk=unquote(object_id)).first() if object_id.isdigit() else None
             if policy is not None:
                 extra |= overview(policy, timezone.now(), state_of(policy))
+                if self.has_change_permission(request):
+                    extra["refusal"] = permitting.refusal(request.user, policy.periodic_task.task)
                 extra["original"] = Titled(
                     policy.periodic_task, heading(policy.periodic_task.name), self.opts
                 )
@@ -267,8 +277,7 @@ class ScheduleAdmin(ScheduleActs):
         """Store the schedule, and write down what changed in its policy."""
         changes = form.store(obj)
         if changes and change:
-            shown = {name: [str(old), str(new)] for name, (old, new) in changes.items()}
-            audit.record(request, [obj], "change policy", "Changed the policy.", changes=shown)
+            audit.to_history(request, [obj], "Changed the policy.")
 
     # --- the live preview ----------------------------------------------------------------------------------
 
@@ -284,6 +293,6 @@ class ScheduleAdmin(ScheduleActs):
         allowed = self.has_change_permission(request, row) if row else self.has_add_permission(request)
         if not allowed:
             raise PermissionDenied
-        form = ScheduleForm(request.POST, instance=row)
+        form = ScheduleForm.for_user(request.user)(request.POST, instance=row)
         form.is_valid()
         return JsonResponse(preview_document(form))

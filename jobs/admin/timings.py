@@ -11,6 +11,7 @@ from django_celery_beat.models import ClockedSchedule, CrontabSchedule, Interval
 from unfold.admin import ModelAdmin
 
 from jobs.admin.paging import PlainList
+from jobs.engine import permitting
 
 for _model in (ClockedSchedule, CrontabSchedule, IntervalSchedule, SolarSchedule):
     admin.site.unregister(_model)
@@ -29,6 +30,14 @@ class TimingAdmin(ModelAdmin):  # type: ignore[misc]
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Return rows with the number of schedules that use them."""
         return super().get_queryset(request).annotate(users=Count("periodictask"))  # type: ignore[no-any-return]
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Whether the user may change such rows, and this one: that changes every schedule that uses it."""
+        allowed: bool = super().has_change_permission(request, obj)
+        if not allowed or obj is None:
+            return allowed
+        tasks = obj.periodictask_set.order_by().values_list("task", flat=True).distinct()
+        return not any(permitting.refusal(request.user, task) for task in tasks)
 
     @admin.display(description="Schedules that use it", ordering="users")
     def used(self, row: Any) -> str:

@@ -17,6 +17,7 @@ from jobs.admin.paging import PlainList
 from jobs.admin.presenting import DASH, badge, job_url, link, relative, span, two_lines, when
 from jobs.admin.readonly import ReadOnlyAdmin
 from jobs.conf import conf
+from jobs.engine import auditing
 from jobs.insight import dashboard
 from jobs.models import Job, Quarantine, Worker
 from jobs.rules.states import Status
@@ -145,6 +146,16 @@ class QuarantineAdmin(ReadOnlyAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """They may be thrown away when they have been looked at."""
         return request.user.has_perm("jobs.delete_quarantine")
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Quarantine]) -> None:
+        """Throw several away."""
+        auditing.record(list(queryset), "delete")
+        super().delete_queryset(request, queryset)
+
+    def delete_model(self, request: HttpRequest, obj: Quarantine) -> None:
+        """Throw one away."""
+        auditing.record([obj], "delete")
+        super().delete_model(request, obj)
 
     @admin.display(description="Problem")
     def trouble(self, row: Quarantine) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import pwd
 import sys
 import traceback as tracebacks
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from typer import Option
 
 from jobs.cli.failures import FAILED, INTERRUPTED, OK, Failure, explain, usage
 from jobs.cli.output import Output
+from jobs.engine import auditing
+from jobs.engine.auditing import Actor
 
 JsonFlag = Annotated[bool, Option("--json", help="One JSON document on standard output.")]
 TracebackFlag = Annotated[bool, Option("--traceback", help="Show where an error came from.", hidden=True)]
@@ -24,6 +27,18 @@ YesFlag = Annotated[bool, Option("--yes", "-y", help="Do not ask.")]
 
 _SHARED = {"json": JsonFlag, "show_traceback": TracebackFlag}
 """Flags of every verb. Their names differ from those before the verb, which would hide them."""
+
+
+def operator() -> Actor:
+    """Return who is at the command line: the account that the process runs as.
+
+    Not what the environment says: anybody may set that.
+    """
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        name = str(os.getuid())  # an account of a container has no name
+    return Actor(f"cli:{name}")
 
 
 class NounCommand(TyperCommand):
@@ -36,6 +51,8 @@ class NounCommand(TyperCommand):
     suppressed_base_arguments: ClassVar[set[str]] = {"--version", "--verbosity", "--skip-checks"}  # type: ignore[misc]
 
     as_json = False
+    by_a_person: ClassVar[bool] = True
+    """Whether what it changes is somebody's act; else it does what the scheduler would have done."""
 
     @property
     def out(self) -> Output:
@@ -135,7 +152,8 @@ def verb(name: str | None = None, *, flags: type[Any] | None = None, **options: 
             self.begin(json=given.pop("json"), traceback=given.pop("show_traceback"))
             if flags:
                 given["flags"] = flags(**{field: given.pop(field) for field in taken})
-            method(self, **given)
+            with auditing.acting(operator() if self.by_a_person else None):
+                method(self, **given)
 
         parameters = [item for item in own.parameters.values() if item.name != "flags"]
         hints = get_type_hints(flags, include_extras=True) if flags else {}

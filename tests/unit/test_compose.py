@@ -7,10 +7,10 @@ import importlib.util
 import os
 import re
 import shutil
+import socket
 import stat
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -32,13 +32,13 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from flower.options import options as flower_options
 from gunicorn.config import Config as GunicornConfig
 
-from jobs.models import Schedule
+from jobs.models import Beat, Schedule
 from scheduler_project.celery import app as celery_app
 from scheduler_project.management.commands import healthcheck
-from scheduler_project.standalone.binaries import postgres_bin, redis_bin
+from scheduler_project.standalone.binaries import postgres_bin
 from scheduler_project.standalone.components import WORKERS
-from scheduler_project.standalone.processes import free_port
 from scheduler_project.standalone.servers import Postgres
+from tests.jobs.builders import turning_beat
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMPOSE_TEXT = (ROOT / "docker-compose.yml").read_text()
@@ -51,7 +51,8 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 # What the images themselves read. FLOWER_... is checked against Flower's options, and what a script of ours
 # reads against the script.
 OF_THE_IMAGES = {"POSTGRES_PASSWORD", "POSTGRES_INITDB_ARGS"}
-PASSWORDS = {"SECRET_KEY", "POSTGRES_PASSWORD", "DATABASE_PASSWORD", "REDIS_PASSWORD", "FLOWER_PASSWORD"}
+OF_REDIS = {name for name in SERVICES["redis"]["environment"] if name.endswith("_PASSWORD")}
+PASSWORDS = {"SECRET_KEY", "POSTGRES_PASSWORD", "DATABASE_PASSWORD", "FLOWER_PASSWORD"} | OF_REDIS
 SECRETS = PASSWORDS | {"EMAIL_URL"}
 
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Z][A-Z0-9_]*)(?:(?P<how>:-|:\?)(?P<rest>[^}]*))?\}")
@@ -205,7 +206,7 @@ def test_each_queue_has_exactly_one_worker_service() -> None:
     assert sorted(served) == sorted(settings.QUEUES)
 
 
-def test_two_beats_run_and_can_be_asked_whether_they_turn() -> None:
+def test_two_beats_run_and_can_be_asked() -> None:
     assert SERVICES["beat"]["deploy"]["replicas"] >= 2
     assert "--enable-remote-control" in command_of(SERVICES["beat"])
 
@@ -298,6 +299,40 @@ def test_the_addresses_in_the_settings_are_those_of_the_services() -> None:
     environment = SERVICES["web"]["environment"]
     assert re.search(r"@(\w+):5432/jadwal$", environment["DATABASE_URL"])[1] in SERVICES  # type: ignore[index]
     assert re.search(r"@(\w+):6379/0$", environment["REDIS_URL"])[1] in SERVICES  # type: ignore[index]
+
+
+def test_each_service_gets_its_own_user_of_redis_and_no_other() -> None:
+    used = {}
+    for name in OURS:
+        environment = {key: str(value) for key, value in SERVICES[name]["environment"].items()}
+        given = {key: OF_REDIS & set(variables(value)) for key, value in environment.items()}
+        assert all(key == "REDIS_URL" for key, names in given.items() if names), name
+        if name == "migrate":
+            assert not given["REDIS_URL"], "it has nothing to say to Redis"
+            continue
+        (used[name],) = given["REDIS_URL"]
+        user = re.match(r"redis://([\w-]+):", environment["REDIS_URL"])
+        assert user
+        assert used[name] == f"REDIS_{user[1].upper().replace('-', '_')}_PASSWORD"
+        assert user[1] in (name, name.removeprefix("worker-"), "default-queue")
+    assert len(set(used.values())) == len(used), "no two share one"
+    assert set(used.values()) | {"REDIS_PASSWORD"} == OF_REDIS
+    assert "REDIS_PASSWORD" not in used.values(), "that of people"
+
+
+def test_redis_knows_every_queue() -> None:
+    script = (ROOT / "docker/redis/start.sh").read_text()
+    assert f'queues="{" ".join(settings.QUEUES)}"' in script
+    assert re.findall(r"^ +worker (\w+) ", script, re.MULTILINE) == list(settings.QUEUES)
+
+
+def test_what_only_one_worker_may_know_is_given_to_it_alone() -> None:
+    files = {name: service.get("env_file", []) for name, service in SERVICES.items()}
+    for name, given in files.items():
+        queue = name.removeprefix("worker-")
+        own = [{"path": f"secrets/{queue}.env", "required": False}] if name != queue else []
+        assert given == own, name
+    assert "secrets/" in (ROOT / ".gitignore").read_text().splitlines()
 
 
 def test_make_env_writes_a_private_file_with_every_secret(tmp_path: Path) -> None:
@@ -444,50 +479,6 @@ def test_the_image_installs_from_the_lock() -> None:
 # --- The scripts of the servers, run for real --------------------
 
 
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[int]:
-    """Redis, started by the script that the container runs; its port."""
-    port = free_port()
-    lines = (ROOT / "docker/redis/redis.conf").read_text().replace("dir /data", f"dir {tmp_path}")
-    (tmp_path / "redis.conf").write_text(f"{lines}\nport {port}\nbind 127.0.0.1\n")
-    process = subprocess.Popen(
-        ["sh", ROOT / "docker/redis/start.sh"],
-        env={
-            "PATH": f"{redis_bin().parent}:{os.environ['PATH']}",
-            "REDIS_PASSWORD": "right-One_1",
-            "REDIS_CONF": str(tmp_path / "redis.conf"),
-        },
-        stdout=subprocess.DEVNULL,
-    )
-    yield port
-    process.terminate()
-    process.wait(10)
-
-
-def test_redis_keeps_its_data_and_wants_its_password(broker: int) -> None:
-    client = redis_client.Redis(port=broker, password="right-One_1")
-    end = time.monotonic() + 10
-    while True:
-        try:
-            client.ping()
-            break
-        except redis_client.ConnectionError:
-            assert time.monotonic() < end
-            threading.Event().wait(0.05)
-    info = client.info()
-    assert info["aof_enabled"] == 1
-    assert info["maxmemory_policy"] == "noeviction"
-    for forbidden in ("FLUSHALL", "SHUTDOWN", "CONFIG GET requirepass", "KEYS *", "DEBUG SLEEP 0"):
-        with pytest.raises(redis_client.exceptions.NoPermissionError):
-            client.execute_command(*forbidden.split())
-    for password in (None, "wrong"):
-        with pytest.raises(redis_client.exceptions.AuthenticationError):
-            redis_client.Redis(port=broker, password=password).ping()
-    assert (
-        "right-One_1" not in subprocess.run(["ps", "axww"], capture_output=True, text=True, check=True).stdout
-    )
-
-
 def test_redis_refuses_a_password_that_does_not_fit_into_a_url() -> None:
     done = subprocess.run(
         ["sh", ROOT / "docker/redis/start.sh"],
@@ -590,8 +581,8 @@ def test_a_worker_that_is_not_there_is_unhealthy() -> None:
 
 
 @pytest.mark.django_db
-def test_beat_is_healthy_while_it_turns_and_nothing_is_overdue(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(healthcheck, "_answers", lambda node, timeout: True)
+def test_beat_is_healthy_while_it_turns_and_nothing_is_overdue() -> None:
+    turning_beat(socket.gethostname())
     call_command("healthcheck", "beat")
     schedule = _schedule_due(datetime.now(UTC) - timedelta(seconds=90))
     with pytest.raises(CommandError, match=r"undecided for 9\d s"):
@@ -602,9 +593,14 @@ def test_beat_is_healthy_while_it_turns_and_nothing_is_overdue(monkeypatch: pyte
 
 
 @pytest.mark.django_db
-def test_beat_that_does_not_turn_is_unhealthy(redis: redis_client.Redis) -> None:
-    with pytest.raises(CommandError, match="does not tick"):
-        call_command("healthcheck", "beat", timeout=0.2)
+def test_beat_that_does_not_turn_is_unhealthy() -> None:
+    turning_beat("elsewhere")
+    with pytest.raises(CommandError, match=r"^no beat on .* shows a sign of life"):
+        call_command("healthcheck", "beat")
+    call_command("healthcheck", "beat", node="celerybeat@elsewhere")
+    Beat.objects.update(stopped_at=datetime.now(UTC))
+    with pytest.raises(CommandError, match=r"^no beat on elsewhere"):
+        call_command("healthcheck", "beat", node="celerybeat@elsewhere")
 
 
 @pytest.mark.django_db
@@ -613,6 +609,7 @@ def test_beat_needs_no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
         raise redis_client.ConnectionError("away")
 
     monkeypatch.setattr(healthcheck, "_answers", away)
+    turning_beat(socket.gethostname())
     call_command("healthcheck", "beat")
     with pytest.raises(CommandError, match="the broker does not answer"):
         call_command("healthcheck", "worker", node="default@%h")
