@@ -30,6 +30,7 @@ def _start() -> None:
         SECRET_KEY="tests-only",
         JADWAL_STATE_DIR=str(folder / "state"),
         JADWAL_TEST_FOLDER=str(folder),
+        JADWAL_SCHEDULABLE="tests.*",  # tests are no app, and schedule their own tasks
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Argument, Option
@@ -101,8 +101,10 @@ class DeclaringVerbs(GroupCommand):
         declared = read_files(files, manager)
         problems = [*declared.problems, *check(declared.entries)]
         self._show_problems([(item.where, item.sentence) for item in problems])
+        self._advise((entry.declaration.name, dict(entry.declaration.settings)) for entry in declared.entries)
         if problems:
             raise Failure(f"{_count(len(problems), 'problem')} in the files.", USAGE)
+        self._advise((entry.declaration.name, dict(entry.declaration.settings)) for entry in declared.entries)
         self.out.note(f"{_count(len(declared.entries), 'schedule')} declared, no problems.")
 
     @verb(flags=ScheduleFlags)
@@ -146,9 +148,17 @@ class DeclaringVerbs(GroupCommand):
         _all_found(names, [str(row) for row in rows])
         found = [(str(row), sentence) for row in rows for sentence in declaring.problems_of(row)]
         self._show_problems(found)
+        self._advise((str(row), declaring.payload_of(row)) for row in rows)
         if found:
             raise Failure(f"{_count(len({where for where, _ in found}), 'schedule')} cannot work.", FAILED)
         self.out.note(f"{_count(len(rows), 'schedule')} stored, no problems.")
+
+    def _advise(self, payloads: Iterable[tuple[str, dict[str, Any]]]) -> None:
+        """Say which secrets are written out. They work, so that is no problem; but they are not safe."""
+        from jobs.insight.secret_use import advice
+
+        for sentence in advice(payloads):
+            self.out.note(sentence)
 
     def _show_problems(self, found: Sequence[tuple[str, str]]) -> None:
         self.out.items([{"where": where, "problem": sentence} for where, sentence in found], PROBLEMS)

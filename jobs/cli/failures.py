@@ -62,8 +62,11 @@ _REFUSALS = {
     "jobs.engine.editing.EditError": USAGE,
     "jobs.engine.editing.NameTakenError": CONFLICT,
     "jobs.engine.payload.PayloadError": USAGE,
+    "jobs.engine.payload.PayloadTooLarge": USAGE,
+    "jobs.engine.permitting.NotPermittedError": USAGE,
     "jobs.engine.compiling.CompileError": FAILED,
     "jobs.engine.triggering.OverlappingError": CONFLICT,
+    "jobs.engine.triggering.RefusedError": CONFLICT,
     "jobs.rules.cron_fields.CronError": USAGE,
     "jobs.rules.zones.UnknownZone": USAGE,
 }

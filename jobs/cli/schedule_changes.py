@@ -18,7 +18,7 @@ from jobs.cli.failures import usage
 from jobs.cli.instants import Instant
 from jobs.cli.link_flags import NOTHING
 from jobs.cli.schedule_flags import ScheduleFlags
-from jobs.engine import editing, limiting, triggering
+from jobs.engine import editing, limiting, permitting, triggering
 from jobs.engine.clock import database_now
 from jobs.engine.compiling import CompileError
 from jobs.engine.editing import Draft, EditError
@@ -73,7 +73,7 @@ def create(name: str, flags: ScheduleFlags) -> list[str]:
 def change(schedule: Schedule, flags: ScheduleFlags) -> list[str]:
     """Change what `flags` names of `schedule`; return what a person should know.
 
-    All of it or nothing. Raises `Failure` or `EditError`.
+    All of it or nothing. Raises `Failure`, `EditError` or `NotPermittedError`.
     """
     now = database_now()
     flags.check()
@@ -83,6 +83,7 @@ def change(schedule: Schedule, flags: ScheduleFlags) -> list[str]:
         row = PeriodicTask.objects.select_for_update().get(pk=schedule.pk)
         columns, policy, notes = _new_times(schedule, flags, now)
         columns |= {**flags.row(), **_new_work(row, flags)}
+        permitting.ensure_task(columns.get("task", row.task))
         _check_bounds(columns.get("start_time", row.start_time), columns.get("expires", row.expires))
         for name, value in columns.items():
             setattr(row, name, value)
@@ -142,7 +143,10 @@ def delete(schedule: Schedule) -> None:
 
 
 def run(schedule: Schedule, *, overlap: str) -> str:
-    """Make a job of a schedule at once and return its id. Raises `OverlappingError` or `CompileError`."""
+    """Make a job of a schedule at once and return its id.
+
+    Raises `OverlappingError`, `NotPermittedError` or `CompileError`.
+    """
     return triggering.run_now(schedule, overlap=overlap)
 
 
@@ -152,10 +156,11 @@ def _new_work(row: PeriodicTask, flags: ScheduleFlags) -> dict[str, Any]:
     if flags.task is None and not payload:
         return {}
     task = flags.task or row.task
-    args = payload.get("args", _stored(row.args, []))
-    kwargs = payload.get("kwargs", _stored(row.kwargs, {}))
+    stored = {"args": _stored(row.args, []), "kwargs": _stored(row.kwargs, {})}
+    given = {**stored, **editing.given_back(payload, stored)}
+    args, kwargs = given["args"], given["kwargs"]
     editing.check_task(task)
-    editing.check_arguments(task, args, kwargs)
+    editing.check_arguments(task, args, kwargs, _stored(row.headers, {}))
     return {"task": task, "args": json.dumps(args), "kwargs": json.dumps(kwargs)}
 
 

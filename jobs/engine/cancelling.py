@@ -10,8 +10,8 @@ from celery import current_app
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
-from jobs.engine import lifecycle
-from jobs.engine.dispatching import BROKER_ERRORS
+from jobs.engine import auditing, lifecycle
+from jobs.engine.dispatching import BROKER_ERRORS, doorbell
 from jobs.models import Job
 from jobs.rules.states import Hold, Status
 
@@ -25,8 +25,12 @@ def cancel(ids: Sequence[str], *, now: datetime | None = None, kill: bool = Fals
     broadcast, or finds the mark at its next heartbeat. `kill` sends SIGKILL instead of SIGTERM.
     """
     with transaction.atomic():
+        # What is being retried or rescued at this moment looks active to one statement and is not to the next:
+        # the rows stand still first. In one order, so that two such calls cannot wait for each other.
+        list(Job.objects.filter(id__in=ids).order_by("id").select_for_update().values_list("id"))
         cancelled = lifecycle.cancel_pending(ids, now=now)
         asked = lifecycle.request_cancel(ids, now=now)
+        auditing.record_jobs([*cancelled, *asked], "cancel", kill=kill)
         transaction.on_commit(lambda: _broadcast(asked, kill=kill), robust=True)
     return len(cancelled), len(asked)
 
@@ -43,19 +47,34 @@ def purge(queue: str, before: datetime, *, limit: int = 1_000) -> int:
     One that starts meanwhile runs on. Their messages stay in Redis and do nothing.
     """
     while ids := list(purgeable(queue, before).values_list("id", flat=True)[:limit]):
-        cancelled = lifecycle.cancel_pending(ids)
+        with transaction.atomic():
+            cancelled = lifecycle.cancel_pending(ids)
+            if cancelled:
+                auditing.record_queue(queue, "purge", cancelled=len(cancelled))
         if cancelled:
             return len(cancelled)
     return 0
 
 
 def _broadcast(ids: Sequence[str], *, kill: bool) -> None:
-    if not ids:
+    """Tell all workers, as `control.revoke` does; but that would try for as long as the broker is away."""
+    if not ids or doorbell.is_muted():
         return
+    exchange = current_app.control.mailbox.exchange
+    arguments = {"task_id": list(ids), "terminate": True, "signal": "SIGKILL" if kill else "SIGTERM"}
     try:
-        current_app.control.revoke(list(ids), terminate=True, signal="SIGKILL" if kill else "SIGTERM")
+        with current_app.producer_or_acquire() as producer:
+            producer.publish(
+                {"method": "revoke", "arguments": arguments, "destination": None},
+                exchange=exchange.name,
+                declare=[exchange],
+                headers={"clock": current_app.clock.forward(), "expires": 0},
+                serializer="json",
+                retry=False,
+            )
     except BROKER_ERRORS as exc:
-        logger.warning("cancel: workers will see it at their next heartbeat, the broker is silent: %s", exc)
+        why = doorbell.mute(exc)
+        logger.warning("cancel: workers will see it at their next heartbeat, the broker is silent: %s", why)
 
 
 def stop_running_of(schedule_id: int, *, kill: bool, keep: Collection[str]) -> None:

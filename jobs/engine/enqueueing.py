@@ -62,8 +62,10 @@ def action(
 ) -> str:
     """Make one job for an action and return its id.
 
-    Raises `payload.PayloadError` when the arguments cannot be stored.
+    Raises `payload.PayloadError` when the arguments cannot be stored, `payload.PayloadTooLarge` when they
+    are more than a job may carry.
     """
+    stored_args, stored_kwargs, stored_headers = payload.encode_call(args, kwargs or {}, headers or {})
     later = eta is not None and (bool(ending.being_collected()) or eta > database_now() + NEAR)
     job = NewJob(
         id=job_id or new_id(),
@@ -72,9 +74,9 @@ def action(
         trigger=trigger,
         status=Status.DELAYED if later else Status.WAITING,
         available_at=eta if later else None,
-        args=payload.encode(list(args)),
-        kwargs=payload.encode(kwargs or {}),
-        headers=payload.encode(headers or {}),
+        args=stored_args,
+        kwargs=stored_kwargs,
+        headers=stored_headers,
         deadline_at=expires,
         priority=priority,
         time_limit=time_limit,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,11 +17,12 @@ from typing import Any
 from uuid import UUID
 
 from jobs.conf import conf
-from jobs.engine import history, lifecycle, limiting, payload
+from jobs.engine import held_secrets, lifecycle, limiting, payload, permitting, quarantining
 from jobs.engine.clock import database_now
 from jobs.engine.ending import Ending, LogLine
 from jobs.engine.records import Fence, NewJob, Started, Wanted
 from jobs.models import Job
+from jobs.rules import redaction, secret_references
 from jobs.rules import retry as retry_rules
 from jobs.rules.retry import FailureKind, GiveUp, RetryAt, RetryPolicy
 from jobs.rules.states import Reason, Status, Trigger
@@ -65,7 +66,7 @@ class Replacement:
 class Execution:
     """One attempt while it runs in this process."""
 
-    started: Started
+    started: Started = field(repr=False)
     default_max_attempts: int
     worker_id: str = ""
     began: float = field(default_factory=time.monotonic)
@@ -83,6 +84,11 @@ class Execution:
     hand_over: Callable[[Ending], bool] | None = None
     """Who records a plain end for this process, together with others; returns False if it cannot."""
     entered: bool = False
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The secrets among its arguments, by name: to be shown and stored nowhere."""
+    problem: str = ""
+    """Why the task must not be entered, in a sentence: a secret is missing. Empty where it may."""
+    _hidden: tuple[str, ...] | None = field(default=None, repr=False)
 
     @property
     def settled(self) -> bool:
@@ -97,6 +103,32 @@ class Execution:
     @property
     def fence(self) -> Fence:
         return self.started.fence
+
+    @property
+    def secret_values(self) -> tuple[str, ...]:
+        """What no text about this attempt may show, for `redaction.redact_text`."""
+        if self._hidden is None:
+            own = redaction.sensitive_values([self.started.args, self.started.kwargs])
+            held = (value for value in self.secrets.values() if len(value) >= redaction.SHORTEST_SECRET)
+            self._hidden = redaction.forms([*own, *held])
+        return self._hidden
+
+    def concealed(self, value: Any) -> Any:
+        """Return what the task hands back as it may be stored: with references in the place of secrets."""
+        return redaction.conceal(value, self.secrets, self.secret_values) if self.secrets else value
+
+    def mask(self, end: Ending) -> None:
+        """Mask what an end says in words: it is about to be stored, in the database or on disk."""
+        values = self.secret_values
+        end.error, end.traceback = (
+            redaction.redact_text(text, values) for text in (end.error, end.traceback)
+        )
+        for row in end.results:
+            if row["traceback"]:
+                row["traceback"] = redaction.redact_text(row["traceback"], values)
+            for column in ("result", "task_args", "task_kwargs", "meta"):
+                if row[column]:  # JSON, which has to stay JSON
+                    row[column] = redaction.without(row[column], values)
 
     @property
     def policy(self) -> RetryPolicy:
@@ -138,14 +170,30 @@ def current(job_id: str | None = None) -> Execution | None:
     return execution
 
 
+_entered: dict[str, Execution] = {}
+"""The executions of this process, for its other threads: a context is not theirs."""
+
+
 def enter(execution: Execution) -> object:
     """Make `execution` the current one; hand the returned token to `leave`."""
+    _entered[execution.fence.job_id] = execution
     return _current.set(execution)
 
 
 def leave(token: Any) -> None:
     """Undo `enter`."""
+    execution = _current.get()
+    if execution is not None:
+        _entered.pop(execution.fence.job_id, None)
     _current.reset(token)
+
+
+def secret_values() -> tuple[str, ...]:
+    """Return what no text of this process may show: the secrets of what runs in it now."""
+    running = list(_entered.values())
+    if len(running) == 1:
+        return running[0].secret_values
+    return tuple(value for execution in running for value in execution.secret_values)
 
 
 def begin(
@@ -168,7 +216,14 @@ def begin(
 
 def execution_of(started: Started, default_max_attempts: int, worker_id: UUID) -> Execution:
     """Return what runs of a job that has started: its payload read and filled in."""
-    return Execution(history.fill_payload(started.decoded()), default_max_attempts, str(worker_id))
+    filled = held_secrets.fill(started.decoded())
+    return Execution(
+        filled.started,
+        default_max_attempts,
+        str(worker_id),
+        secrets=filled.secrets,
+        problem=filled.problem,
+    )
 
 
 def start(
@@ -224,8 +279,20 @@ def adopt(
     """Make a job of a message from another program; None if it is not to be started now.
 
     A message with a time to come becomes a delayed job. One whose id is known already starts nothing
-    new: the job is what its row says.
+    new: the job is what its row says. One that may not be taken goes into quarantine: it names a task of
+    Celery itself, or carries what a job cannot.
     """
+    problem = permitting.why_not_adopted(task)
+    if secret_references.names([list(args), kwargs, headers]):
+        problem = problem or "a message of another program may not name a secret"
+    try:
+        stored_args, stored_kwargs, stored_headers = payload.encode_call(args, kwargs, headers)
+    except payload.PayloadError as exc:
+        problem = problem or str(exc)
+    if problem:
+        said = repr([task, args, kwargs]).encode("utf-8", "backslashreplace")
+        quarantining.quarantine(said, queue, problem)
+        return None
     now = database_now()
     later = eta is not None and eta > now
     job = NewJob(
@@ -235,9 +302,11 @@ def adopt(
         trigger=Trigger.FOREIGN,
         status=Status.DELAYED if later else Status.WAITING,
         available_at=eta if later and eta else now,
-        args=payload.encode(list(args)),
-        kwargs=payload.encode(kwargs),
-        headers=payload.encode(headers),
+        args=stored_args,
+        kwargs=stored_kwargs,
+        headers=stored_headers,
     )
     new = lifecycle.birth([job])
+    if not new:
+        logger.info("message for job %s starts nothing: there is such a job, and it names no attempt", job_id)
     return Fence(job_id, 1) if new and not later else None

@@ -124,6 +124,7 @@ def finish(execution: Execution, end: Ending, collect: Callable[[], None] = _not
     """
     with ending.collecting(end):
         collect()
+    execution.mask(end)
     end.logs = list(execution.logs)
     counted = _record_or_keep(end, execution)
     execution.ending = end
@@ -147,6 +148,23 @@ def _record_or_keep(end: Ending, execution: Execution) -> bool:
 def complete(execution: Execution, collect: Callable[[], None] = _nothing) -> bool:
     """The task returned."""
     return finish(execution, ending.completed(execution.fence), collect)
+
+
+def complete_within(execution: Execution, collect: Callable[[], None]) -> bool:
+    """The task returned, and its own transaction is still open: its effects and its end are one commit.
+
+    Returns False if somebody else had decided about the job: then the caller must roll back. Raises whatever
+    the database raises.
+    """
+    end = ending.completed(execution.fence)
+    with ending.collecting(end):
+        collect()
+    execution.mask(end)
+    end.logs = list(execution.logs)
+    if not record([end]):
+        return False
+    execution.ending = end
+    return True
 
 
 def ignore(execution: Execution) -> bool:

@@ -185,9 +185,9 @@ def limit_queue(queue: str, *, max_active: int | None, max_per_second: float | N
     if queue not in paused_queues():
         set_limit(f"queue:{queue}", max_active=max_active, max_per_second=max_per_second)
         return
-    Limit.objects.filter(name=f"queue:{queue}").update(
-        max_per_second=max_per_second, note=_paused(max_active)
-    )
+    for limit in Limit.objects.filter(name=f"queue:{queue}"):
+        limit.max_per_second, limit.note = max_per_second, _paused(max_active)
+        limit.save(update_fields=["max_per_second", "note"])
 
 
 def queue_limits() -> dict[str, tuple[int | None, float | None]]:

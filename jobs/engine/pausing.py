@@ -11,7 +11,7 @@ from datetime import datetime
 from django.db import connection, transaction
 from django_celery_beat.models import PeriodicTask
 
-from jobs.engine import syncing
+from jobs.engine import auditing, permitting, syncing
 from jobs.models import Schedule
 
 logger = logging.getLogger(__name__)
@@ -22,6 +22,8 @@ def pause(schedule: Schedule, *, note: str = "", actor: str = "", until: datetim
     with transaction.atomic():
         changed = PeriodicTask.objects.filter(pk=schedule.pk, enabled=True).update(enabled=False)
         Schedule.objects.filter(pk=schedule.pk).update(pause_note=note, paused_by=actor, paused_until=until)
+        until_text = until.isoformat() if until else None
+        auditing.record([schedule.periodic_task], "pause", note=note, until=until_text)
     return bool(changed)
 
 
@@ -29,28 +31,34 @@ def resume(schedule: Schedule, *, catch_up: bool = False) -> bool:
     """Let `schedule` fire again from now on; return False if it was not paused.
 
     With `catch_up` the times that passed are decided by its catch-up policy, as if no beat had run; else
-    the ledger says of them that it was paused.
+    the ledger says of them that it was paused. Raises `permitting.NotPermittedError` when nobody may schedule
+    its task.
     """
+    permitting.ensure_task(schedule.periodic_task.task)
     with transaction.atomic():
         # The PeriodicTask first, like every other edit: its trigger locks the policy, never the reverse.
         changed = PeriodicTask.objects.filter(pk=schedule.pk, enabled=False).update(enabled=True)
         if changed and catch_up:
             syncing.forget_pause(schedule.pk)
+        if changed:
+            auditing.record([schedule.periodic_task], "resume", catch_up=catch_up)
     return bool(changed)
 
 
 def pause_failing() -> list[str]:
     """Pause the schedules whose last jobs failed, as many in a row as they allow; return their names.
 
-    Cancelled and skipped jobs neither count nor break the row (SEMANTICS 19).
+    Cancelled and skipped jobs neither count nor break the row (SEMANTICS 19). A schedule that another beat
+    has in hand is left for the next turn.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(_FAILING)
-        found = cursor.fetchall()
-    for pk, name, limit in found:
-        note = f"Paused by the system after {limit} failed jobs in a row."
-        if pause(Schedule.objects.get(pk=pk), note=note, actor="system"):
-            logger.error("schedule %s: %s", name, note)
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(_FAILING)
+            found = cursor.fetchall()
+        for pk, name, limit in found:
+            note = f"Paused by the system after {limit} failed jobs in a row."
+            if pause(Schedule.objects.get(pk=pk), note=note, actor="system"):
+                logger.error("schedule %s: %s", name, note)
     return [name for _, name, _ in found]
 
 
@@ -64,11 +72,22 @@ _FAILING = """
                  WHERE schedule_id = s.periodic_task_id AND status IN ('completed', 'failed')
                    AND finished_at > COALESCE(s.resumed_at, s.created_at)
                  ORDER BY created_at DESC LIMIT s.pause_after_failures) AS last)
+    FOR UPDATE OF s SKIP LOCKED FOR NO KEY UPDATE OF t SKIP LOCKED
 """
 
 
 def resume_due(now: datetime) -> int:
-    """Resume the schedules whose pause has an end that has come; return how many."""
-    due = Schedule.objects.filter(paused_until__lte=now, paused_at__isnull=False)
-    resumed: int = PeriodicTask.objects.filter(pk__in=due.values("pk"), enabled=False).update(enabled=True)
+    """Resume the schedules whose pause has an end that has come; return how many.
+
+    One that somebody else has in hand is left for the next turn.
+    """
+    with transaction.atomic():
+        due = [
+            schedule.pk
+            for schedule in Schedule.objects.filter(paused_until__lte=now, paused_at__isnull=False)
+            .select_for_update(skip_locked=True, of=("self", "periodic_task"))
+            .select_related("periodic_task")
+            .only("periodic_task__id")
+        ]
+        resumed: int = PeriodicTask.objects.filter(pk__in=due, enabled=False).update(enabled=True)
     return resumed

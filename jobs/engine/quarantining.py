@@ -8,6 +8,7 @@ from django.db import DatabaseError, InterfaceError
 
 from jobs.engine.lifecycle import storable
 from jobs.models import Quarantine
+from jobs.rules.redaction import redact_text
 
 logger = logging.getLogger(__name__)
 
@@ -17,7 +18,7 @@ MOST_KEPT = 20_000
 
 def quarantine(item: bytes, queue: str, problem: str) -> None:
     """Keep `item` for a person to look at. Never raises: a worker must not die of rubbish."""
-    body = storable(item[:MOST_KEPT].decode("utf-8", "backslashreplace"))
+    body = storable(redact_text(item[:MOST_KEPT].decode("utf-8", "backslashreplace")))
     logger.error("a message of queue %s goes into quarantine: %s", queue, problem)
     try:
         Quarantine.objects.create(queue=queue[:200], body=body, problem=problem[:500])

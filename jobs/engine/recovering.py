@@ -10,7 +10,7 @@ import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from celery import current_app
@@ -19,7 +19,7 @@ from django.db.models import Count
 
 from jobs.conf import conf
 from jobs.engine import dispatching, lifecycle
-from jobs.engine.dispatching import BROKER_ERRORS, Message
+from jobs.engine.dispatching import BROKER_ERRORS
 from jobs.engine.records import Fence
 from jobs.models import Job
 from jobs.rules import retry
@@ -30,6 +30,15 @@ logger = logging.getLogger(__name__)
 RESCUE_BATCH = 200
 SCAN_CHUNK = 1_000
 REPUBLISH_BATCH = 1_000
+LONG_LIST, FEW = 10_000, 1_000
+READ_AGAIN = timedelta(minutes=5)
+"""A long list is read every so often at most for a few messages that it lacks: they are in workers' hands.
+
+Reading 100,000 messages takes a second, in which this beat decides nothing.
+"""
+
+_read_at: dict[str, datetime] = {}
+"""When long lists that lacked a few were read last, by queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,21 +111,39 @@ def reconcile(now: datetime) -> int:
     not read. Otherwise the list is read, and only what is missing from it is sent. A job is not looked for
     before it is `publish_grace` old: until then its message may be in a worker's hands.
     """
+    if dispatching.doorbell.is_muted():
+        return 0
     old = now - conf().publish_grace
-    suspects = (
-        Job.objects.filter(status=Status.WAITING, published_at__lt=old)
-        .values_list("queue")
-        .annotate(n=Count("id"))
-        .order_by()
-    )
     published = 0
     try:
-        for queue, count in list(suspects):
-            if depth(queue) < count:
+        for queue, count in _suspects(old):
+            # Counted again where it looks as if something were missing: workers may have taken what was
+            # there between the counting of the rows and that of the messages.
+            held = depth(queue)
+            if held < count and _is_worth_reading(queue, held, _suspects(old, queue=queue), now):
                 published += _republish(queue, old, now)
     except BROKER_ERRORS as exc:
-        logger.warning("reconcile: the broker does not answer, nothing is lost: %s", exc)
+        logger.warning(
+            "reconcile: the broker does not answer, nothing is lost: %s", dispatching.doorbell.mute(exc)
+        )
     return published
+
+
+def _suspects(old: datetime, **which: str) -> list[tuple[str, int]]:
+    """Return the queues with jobs that wait since before `old`, and how many."""
+    jobs = Job.objects.filter(status=Status.WAITING, published_at__lt=old, **which)
+    return list(jobs.values_list("queue").annotate(n=Count("id")).order_by())
+
+
+def _is_worth_reading(queue: str, held: int, suspects: list[tuple[str, int]], now: datetime) -> bool:
+    missing = dict(suspects).get(queue, 0) - held
+    if held < LONG_LIST or missing <= 0 or missing >= FEW:
+        return missing > 0
+    last = _read_at.get(queue)
+    if last is not None and now - last < READ_AGAIN:
+        return False
+    _read_at[queue] = now
+    return True
 
 
 def _republish(queue: str, old: datetime, now: datetime) -> int:
@@ -127,25 +154,28 @@ def _republish(queue: str, old: datetime, now: datetime) -> int:
         .values_list("id", flat=True)
     )
     missing = [job_id for job_id in waiting.iterator(chunk_size=SCAN_CHUNK) if job_id not in present]
+    published = 0
     for start in range(0, len(missing), REPUBLISH_BATCH):
         batch = missing[start : start + REPUBLISH_BATCH]
-        with transaction.atomic():
-            lifecycle.note_published(batch, now=now)
-            dispatching.publish_on_commit(
-                [Message.of(job) for job in Job.objects.filter(id__in=batch, status=Status.WAITING)]
-            )
-    if missing:
-        logger.warning(
-            "reconcile: %d message(s) of queue %s were lost and are sent again", len(missing), queue
-        )
-    return len(missing)
+        # Another beat may have found the same: what it has noted meanwhile is its own to send.
+        ours = lifecycle.note_published(batch, before=old, now=now)
+        if not dispatching.publish(dispatching.messages_for(ours)):
+            break
+        published += len(ours)
+    if published:
+        logger.warning("reconcile: %d message(s) of queue %s were lost and are sent again", published, queue)
+    return published
 
 
 def depth(queue: str) -> int:
     """Return how many messages Redis holds for `queue`, all priorities together."""
     with current_app.connection_or_acquire() as broker:
         channel = broker.default_channel
-        return sum(int(channel.client.llen(key)) for key in _keys(channel, queue))
+        # Not in a transaction: a Redis that is full refuses even to count in one.
+        with channel.client.pipeline(transaction=False) as pipe:
+            for key in _keys(channel, queue):
+                pipe.llen(key)
+            return sum(pipe.execute())
 
 
 def queued_ids(queue: str) -> Iterator[str]:

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from django.db import transaction
 
-from jobs.engine import dispatching, lifecycle
+from jobs.engine import auditing, dispatching, lifecycle
 
 
 def replay(ids: Sequence[str], *, now: datetime | None = None) -> list[str]:
@@ -13,9 +13,13 @@ def replay(ids: Sequence[str], *, now: datetime | None = None) -> list[str]:
     with transaction.atomic():
         moved = lifecycle.replay(ids, now=now)
         dispatching.publish_waiting(moved)
+        auditing.record_jobs(moved, "replay")
     return moved
 
 
 def discard(ids: Sequence[str], *, now: datetime | None = None) -> list[str]:
     """Take failed jobs out of the dead letters; their history stays. Return those that were."""
-    return lifecycle.discard(ids, now=now)
+    with transaction.atomic():
+        moved = lifecycle.discard(ids, now=now)
+        auditing.record_jobs(moved, "discard")
+    return moved

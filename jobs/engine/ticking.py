@@ -15,8 +15,7 @@ from jobs.models import Schedule
 
 HOUSEKEEPING = timedelta(seconds=60)
 PRUNE_BATCH = 1_000
-PRUNE_ROUNDS = 50
-"""Batches of one turn: 50,000 jobs of each status a minute, and never long in one transaction."""
+"""Rows of each kind that one turn deletes: what is left then waits for the next turn, behind what is due."""
 ROUNDS = 1_000
 """How many full batches one turn takes before it looks at everything else again."""
 
@@ -34,6 +33,12 @@ class Turn:
     pruned: int = 0
     next_at: datetime | None = None
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing was done."""
+        done = self.synced + self.claimed + self.promoted + self.triggered + self.rescued + self.republished
+        return done + self.pruned == 0
+
 
 @dataclass(slots=True)
 class Ticker:
@@ -41,6 +46,8 @@ class Ticker:
 
     connected_at: datetime | None = None
     last: dict[str, datetime] = field(default_factory=dict)
+    to_prune: bool = False
+    """Whether there may be more to delete: the next turn goes on with it, at once."""
 
     def tick(self, now: datetime) -> Turn:
         """Do everything that is due at `now`. Any number of beats may do so at once."""
@@ -59,8 +66,11 @@ class Ticker:
             turn.republished = recovering.reconcile(now)
         if self._is_time("housekeeping", now, HOUSEKEEPING):
             syncing.adopt_unseen()
-            turn.pruned = _until_done(lambda: pruning.prune(now, batch=PRUNE_BATCH), 1, rounds=PRUNE_ROUNDS)
-        turn.next_at = next_wake()
+            self.to_prune = True
+        if self.to_prune:
+            turn.pruned = pruning.prune(now, batch=PRUNE_BATCH)
+            self.to_prune = turn.pruned > 0
+        turn.next_at = now if self.to_prune else next_wake()
         return turn
 
     def disconnected(self) -> None:
@@ -78,10 +88,10 @@ class Ticker:
         return True
 
 
-def _until_done(verb: Callable[[], int], batch: int, *, rounds: int = ROUNDS) -> int:
+def _until_done(verb: Callable[[], int], batch: int) -> int:
     """Call `verb` until it does less than a full batch; return the sum."""
     total = 0
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         done = verb()
         total += done
         if done < batch:

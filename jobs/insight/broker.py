@@ -22,9 +22,13 @@ class Seen:
     time: datetime
     eviction: str
     """What it does when it is full; empty where it does not say."""
+    used: int = 0
+    most: int = 0
+    """Bytes of memory in use, and the limit; 0 for no limit."""
 
 
-def _impatient() -> Any:
+def impatient() -> Any:
+    """Return a connection to the broker that gives up after two seconds. Use it as a context manager."""
     options = {**current_app.conf.broker_transport_options, "max_retries": 1, "interval_start": 0}
     options |= {"socket_connect_timeout": PATIENCE_SECONDS, "socket_timeout": PATIENCE_SECONDS}
     return current_app.connection_for_read(transport_options=options, connect_timeout=PATIENCE_SECONDS)
@@ -33,7 +37,7 @@ def _impatient() -> Any:
 def look() -> Seen | None:
     """Return what Redis says about itself; None: no answer."""
     try:
-        with _impatient() as broker:
+        with impatient() as broker:
             client = broker.default_channel.client
             about = client.info()
             seconds, micros = client.time()
@@ -43,13 +47,15 @@ def look() -> Seen | None:
         str(about.get("redis_version", "of an unknown version")),
         datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=micros),
         str(about.get("maxmemory_policy", "")),
+        int(about.get("used_memory", 0)),
+        int(about.get("maxmemory", 0)),
     )
 
 
 def depths(queues: Sequence[str]) -> dict[str, int] | None:
     """Return how many messages Redis holds for each queue, all priorities together; None: no answer."""
     try:
-        with _impatient() as broker:
+        with impatient() as broker:
             channel = broker.default_channel
             keys = [
                 (queue, channel._q_for_pri(queue, step))

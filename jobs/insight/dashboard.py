@@ -11,7 +11,7 @@ from django.db import connection
 
 from jobs.conf import conf
 from jobs.engine.compiling import CompileError
-from jobs.insight import previewing
+from jobs.insight import beats, previewing
 from jobs.models import Job, Schedule, Worker
 from jobs.rules.describe import describe
 from jobs.rules.states import Status
@@ -28,12 +28,14 @@ FINISHED = (Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.SKIPPED)
 
 @dataclass(frozen=True, slots=True)
 class BeatHealth:
-    """Whether something is deciding about schedules; inferred from what is overdue."""
+    """Whether something is deciding about schedules: by what is overdue, and by who has been heard of."""
 
     state: str
-    """`ok`, `late` or `idle` (there is nothing to be late with)."""
+    """`ok`, `late`, `down` (nobody is there) or `idle` (there is nothing to be late with)."""
     text: str
     overdue: timedelta = timedelta(0)
+    trouble: str = ""
+    """What went wrong for a beat lately; empty where nothing did."""
 
 
 @dataclass(slots=True)
@@ -131,14 +133,17 @@ def beat_health(now: datetime) -> BeatHealth:
                   EXISTS (SELECT 1 FROM jobs_schedule)"""
     )[0]
     overdue = max((now - moment for moment in (due, stale) if moment), default=timedelta(0))
+    count, trouble = len(beats.alive(now)), beats.trouble(now)
     if overdue > LATE:
         what = "A schedule is" if due and now - due > LATE else "An edit is"
-        return BeatHealth("late", f"{what} undecided. Is beat running?", overdue)
+        return BeatHealth("late", f"{what} undecided. Is beat running?", overdue, trouble)
+    if not count:
+        return BeatHealth("down", "No scheduler shows a sign of life. Is beat running?", overdue)
     if not known:
-        return BeatHealth("idle", "There are no schedules yet.")
+        return BeatHealth("idle", "There are no schedules yet.", trouble=trouble)
     if due is None:
-        return BeatHealth("idle", "No schedule has a next run.")
-    return BeatHealth("ok", "Every schedule is decided on time.")
+        return BeatHealth("idle", "No schedule has a next run.", trouble=trouble)
+    return BeatHealth("ok", f"Every schedule is decided on time, by {count} scheduler(s).", trouble=trouble)
 
 
 def totals(now: datetime) -> Totals:
@@ -236,7 +241,9 @@ def upcoming(now: datetime, *, limit: int = 10) -> list[Upcoming]:
     They are among the next firings of the schedules that fire soonest, so only those are looked at.
     """
     soonest = (
-        Schedule.objects.filter(next_run_at__isnull=False, stale=False, periodic_task__enabled=True)
+        Schedule.objects.filter(
+            next_run_at__isnull=False, stale=False, problem="", periodic_task__enabled=True
+        )
         .select_related("periodic_task")
         .order_by("next_run_at")[:limit]
     )

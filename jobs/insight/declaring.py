@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 
 from jobs.engine import editing
 from jobs.engine.compiling import CompileError, compile_schedule
-from jobs.engine.declared import WITH_ROWS, document, stored_limits, stored_state
+from jobs.engine.declared import PAYLOAD, WITH_ROWS, document, stored_limits, stored_state
 from jobs.engine.editing import EditError
 from jobs.models import Schedule
 
@@ -37,6 +37,12 @@ def documents(schedules: Iterable[Schedule]) -> list[Document]:
         }
         for manager, owned in groupby(rows, key=lambda row: row.manager)
     ]
+
+
+def payload_of(schedule: Schedule) -> Document:
+    """Return the arguments and headers that are stored, secrets included."""
+    state = stored_state(schedule, {})
+    return {key: state[key] for key in PAYLOAD}
 
 
 def problems_of(schedule: Schedule) -> list[str]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import InterfaceError, OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Count, Min, QuerySet
+from django_celery_beat.models import PeriodicTask
 
 from jobs.conf import conf
-from jobs.insight import broker, obstacles
+from jobs.engine import permissions, permitting
+from jobs.insight import beats, broker, obstacles, secret_use
 from jobs.insight.queues import worker_status
 from jobs.insight.timezones import zone_versions
 from jobs.models import Job, Quarantine, Schedule, Worker
@@ -21,6 +23,8 @@ OK, WARN, FAIL = "ok", "warn", "fail"
 
 OLDEST_POSTGRES = 15
 SKEW_WARN, SKEW_FAIL = timedelta(seconds=1), timedelta(seconds=10)
+ALMOST_FULL = 0.9
+"""The share of Redis's memory from which on somebody should know."""
 RESCUE_GRACE = timedelta(minutes=1)
 """A lost worker's jobs are rescued well within this time after its lease, if a beat runs."""
 
@@ -73,8 +77,8 @@ def examine(clock: Clock) -> tuple[list[Check], bool]:
     checks = [*found, *broken_broker]
     if found[-1].status != FAIL:
         now = _database_time()
-        checks += [_clock(clock), _triggers(), _beat(now), _stale(now), _problems(), _queues(now)]
-        checks += [_tasks(now), _workers(now), _quarantine()]
+        checks += [_clock(clock), _triggers(), _beat(now), _publishing(now), _stale(now), _problems()]
+        checks += [_queues(now), _permits(), _tasks(now), _workers(now), _quarantine(), _secrets(), _audit()]
     return [*checks, _zone_data(clock())], True
 
 
@@ -111,13 +115,17 @@ def _migrations() -> Check:
     return Check("migrations", OK, "Every migration is applied.")
 
 
-def _triggers() -> Check:
+def _missing_triggers(names: Sequence[str]) -> list[str]:
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT tgname FROM pg_trigger WHERE tgname = ANY(%s) AND tgenabled <> 'D'", [[*TRIGGERS]]
+            "SELECT tgname FROM pg_trigger WHERE tgname = ANY(%s) AND tgenabled <> 'D'", [[*names]]
         )
         present = {row[0] for row in cursor.fetchall()}
-    missing = [name for name in TRIGGERS if name not in present]
+    return [name for name in names if name not in present]
+
+
+def _triggers() -> Check:
+    missing = _missing_triggers(TRIGGERS)
     if missing:
         return Check(
             "triggers",
@@ -140,12 +148,22 @@ def _broker(clock: Clock) -> list[Check]:
                 "Start it ('manage.py up'), or correct REDIS_URL.",
             )
         ]
-    checks = [Check("broker", OK, f"Redis {seen.version} answers.")]
+    middle = before + (clock() - before) / 2
+    return [_room(seen), _skew("redis clock", "Redis", seen.time - middle)]
+
+
+def _room(seen: broker.Seen) -> Check:
     if seen.eviction not in ("noeviction", ""):
         sentence = f"Redis may throw messages away when it is full: its policy is {seen.eviction}."
-        checks = [Check("broker", WARN, sentence, "Set maxmemory-policy to noeviction.")]
-    middle = before + (clock() - before) / 2
-    return [*checks, _skew("redis clock", "Redis", seen.time - middle)]
+        return Check("broker", WARN, sentence, "Set maxmemory-policy to noeviction.")
+    share = seen.used / seen.most if seen.most else 0.0
+    remedy = "Raise maxmemory, or start workers for the queues that are long."
+    if share >= 1:
+        sentence = "Redis is full: it takes no messages, and jobs wait in the database until it does."
+        return Check("broker", FAIL, sentence, remedy)
+    if share >= ALMOST_FULL:
+        return Check("broker", WARN, f"Redis has used {share:.0%} of the memory that it may use.", remedy)
+    return Check("broker", OK, f"Redis {seen.version} answers.")
 
 
 def _clock(clock: Clock) -> Check:
@@ -192,13 +210,22 @@ def _beat(now: datetime) -> Check:
     if lag > obstacles.LATE:
         sentence = f"No scheduler decides: something is due for {lag.total_seconds():.0f} s."
         return Check("beat", FAIL, sentence, remedy)
-    count = obstacles.listening_beats()
-    if not obstacles.beat_is_running(now):
-        return Check("beat", FAIL, "No scheduler shows a sign of life.", remedy)
+    count = len(beats.alive(now))
     if not count:
+        return Check("beat", FAIL, "No scheduler shows a sign of life.", remedy)
+    if not obstacles.listening_beats():
         sentence = "A scheduler decides, but none can LISTEN: edits are noticed by polling."
         return Check("beat", WARN, sentence, "Give beat a direct connection, not a transaction pool.")
     return Check("beat", OK, f"{count} scheduler(s) run, {lag.total_seconds():.1f} s behind.")
+
+
+def _publishing(now: datetime) -> Check:
+    """What the broker refused lately, as the schedulers have reported it."""
+    trouble = beats.trouble(now)
+    if trouble:
+        remedy = "Look at Redis and at beat's log. Jobs are kept, and sent when Redis takes them."
+        return Check("publishing", WARN, trouble, remedy)
+    return Check("publishing", OK, "No scheduler has had trouble lately.")
 
 
 def _stale(now: datetime) -> Check:
@@ -212,13 +239,31 @@ def _stale(now: datetime) -> Check:
 
 def _problems() -> Check:
     broken = Schedule.objects.exclude(problem="").filter(stale=False)
-    rows = list(broken.values_list("periodic_task__name", "problem")[:1_000])
+    found = broken.values_list("periodic_task__name", "problem", "periodic_task__task")[:1_000]
+    rows = [(name, problem) for name, problem, task in found if not permitting.judge(task).objection]
     if rows:
         name, problem = rows[0]
         sentence = f"{len(rows)} schedule(s) cannot fire; {name}: {problem.rstrip('.')}."
         remedy = "See 'manage.py schedules list --state broken'."
         return Check("schedules", FAIL, sentence, remedy)
     return Check("schedules", OK, "Every schedule makes sense.")
+
+
+def _permits() -> Check:
+    """What nobody may schedule is asked of the code and the settings that are here, not of what beat noted."""
+    missing = permissions.missing()
+    rows = PeriodicTask.objects.filter(enabled=True).order_by("task").values_list("task", flat=True)
+    denied = {task: why for task in rows.distinct() if (why := permitting.judge(task).objection)}
+    if denied:
+        count = PeriodicTask.objects.filter(enabled=True, task__in=denied).count()
+        sentence = f"{count} schedule(s) make no jobs. {next(iter(denied.values()))}"
+        others = f" So it is with {_some(sorted(denied)[1:])}." if len(denied) > 1 else ""
+        remedy = "Name the task in JADWAL_SCHEDULABLE and restart beat, or pause or delete the schedule."
+        return Check("permits", FAIL, sentence + others, remedy)
+    if missing:
+        sentence = f"Only superusers may schedule the tasks of {_some(missing)}: the permission is missing."
+        return Check("permits", WARN, sentence, "Run 'manage.py migrate'.")
+    return Check("permits", OK, "Every task that is scheduled may be scheduled.")
 
 
 def _queues(now: datetime) -> Check:
@@ -280,6 +325,40 @@ def _quarantine() -> Check:
         sentence = f"{count} message(s) made no sense to a worker and are in quarantine."
         return Check("quarantine", WARN, sentence, "Look at them in the admin, and find out who sent them.")
     return Check("quarantine", OK, "No message is in quarantine.")
+
+
+def _secrets() -> Check:
+    """Secrets that are written out. Whether a named one exists is for each worker to say: it is only mentioned."""
+    use = secret_use.of_schedules()
+    if use.literal:
+        name, places = next(iter(use.literal.items()))
+        sentence = f"{len(use.literal)} schedule(s) keep a secret in the database; {name}: {_some(places)}."
+        remedy = 'Write {"$secret": "NAME"} instead, and give the secret to the workers.'
+        return Check("secrets", WARN, sentence, remedy)
+    if not use.named:
+        return Check("secrets", OK, "No schedule keeps a secret.")
+    missing = use.not_here()
+    said = (
+        f" This process does not have {_some(missing)}; what counts is what the workers have."
+        if missing
+        else ""
+    )
+    return Check("secrets", OK, f"{len(use.named)} schedule(s) name secrets, and none keeps one.{said}")
+
+
+AUDIT_TRIGGERS = ("jobs_audit_rows", "jobs_audit_table")
+
+
+def _audit() -> Check:
+    missing = _missing_triggers(AUDIT_TRIGGERS)
+    if missing:
+        sentence = (
+            f"Entries of the audit log can be changed, triggers are missing or disabled: {_some(missing)}."
+        )
+        return Check(
+            "audit", FAIL, sentence, "Run 'manage.py migrate jobs 0002' and then 'manage.py migrate jobs'."
+        )
+    return Check("audit", OK, "The audit log can only be added to.")
 
 
 def _scheduled() -> QuerySet[Schedule]:

@@ -13,6 +13,7 @@ from celery import current_app
 from django_celery_results.models import TaskResult
 
 from jobs.conf import conf
+from jobs.engine import permitting
 from jobs.engine.compiling import CompileError, Timing, queue_for
 from jobs.engine.registry import load_tasks
 from jobs.insight.formats import compact, instant, number, plain, seconds
@@ -20,6 +21,7 @@ from jobs.insight.previewing import next_run_at, timing_of
 from jobs.models import Attempt, Job, JobLog, Limit, Schedule
 from jobs.rules.crontab import CronSpec
 from jobs.rules.describe import describe
+from jobs.rules.redaction import redact, redact_text
 from jobs.rules.states import Status
 from jobs.rules.timing import (
     CalendarIntervalSpec,
@@ -90,8 +92,8 @@ def _job(job: Job, attempts: Sequence[Attempt], result: str | None) -> Document:
         "available_at": instant(job.available_at),
         "started_at": instant(job.started_at),
         "finished_at": instant(job.finished_at),
-        "args": plain(job.args),
-        "kwargs": plain(job.kwargs),
+        "args": redact(plain(job.args)),
+        "kwargs": redact(plain(job.kwargs)),
         "result": _result(result),
         "error": job.error or None,
         "attempt_history": [*map(_attempt, attempts), *_running(job)],
@@ -129,9 +131,9 @@ def _result(text: str | None) -> Any:
     if text is None:
         return None
     try:
-        return plain(json.loads(text))
+        return redact(plain(json.loads(text)))
     except (ValueError, TypeError):
-        return text  # a result that another serializer wrote
+        return redact_text(text)  # a result that another serializer wrote
 
 
 def attempts_allowed(task: str) -> int:
@@ -178,6 +180,7 @@ def schedule_document(schedule: Schedule, limits: Mapping[str, Limit] | None = N
         problem = "" if schedule.stale else problem
     except CompileError as error:
         problem = str(error)
+    problem = problem or permitting.judge(row.task).objection
     next_at = next_run_at(schedule)
     triggered = schedule.after_id is not None and schedule.after_mode == "trigger"
     state = _state(schedule, timing, problem, ended=next_at is None and not triggered)
@@ -189,7 +192,7 @@ def schedule_document(schedule: Schedule, limits: Mapping[str, Limit] | None = N
         **_pause(schedule, is_paused=state == "paused"),
         "state": state,
         **_when(schedule, timing, triggered=triggered),
-        "next_run_at": instant(next_at),
+        "next_run_at": None if problem else instant(next_at),
         "last_run_at": instant(row.last_run_at),
         "runs": schedule.runs,
         "problem": problem or None,
@@ -291,6 +294,6 @@ def _setting(value: Any) -> Any:
 
 def _stored(text: str) -> Any:
     try:
-        return plain(json.loads(text)) if text else None
+        return redact(plain(json.loads(text))) if text else None
     except (ValueError, TypeError):
-        return text  # it is broken; the problem says so
+        return redact_text(text)  # it is broken; the problem says so

@@ -208,8 +208,10 @@ def _firing(item: Preview) -> dict[str, Any]:
 
 def _outlook(schedule: Schedule, now: datetime) -> Explanation:
     name, facts = str(schedule), _state(schedule, now)
-    if schedule.problem and not schedule.stale:
-        return Explanation(name, "broken", f"It will not run: {schedule.problem}", None, facts)
+    problem = "" if schedule.stale else schedule.problem
+    problem = obstacles.objection(schedule) or problem
+    if problem:
+        return Explanation(name, "broken", f"It will not run: {problem}", None, facts)
     try:
         found = upcoming(schedule, after=max(now, schedule.decided_through), limit=1)
     except CompileError as error:
@@ -228,7 +230,7 @@ def _state(schedule: Schedule, now: datetime) -> dict[str, Any]:
     queue = queue_of(schedule)
     facts: dict[str, Any] = {
         "decided_through": instant(schedule.decided_through),
-        "next_run_at": instant(schedule.next_run_at),
+        "next_run_at": None if schedule.problem else instant(schedule.next_run_at),
         "queue": queue,
         "workers": sum(queue in worker.queues for worker in obstacles.alive(now)),
         "beat": obstacles.beat_is_running(now),

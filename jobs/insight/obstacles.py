@@ -8,18 +8,16 @@ from celery import current_app
 from django.db import connection
 
 from jobs.conf import conf
-from jobs.engine import limiting
+from jobs.engine import limiting, permitting
 from jobs.engine.compiling import queue_for
 from jobs.engine.registry import load_tasks
+from jobs.insight import beats
 from jobs.insight.formats import instant
 from jobs.models import Job, Limit, Schedule, Worker
 from jobs.rules.states import Status
 
 LATE = timedelta(seconds=10)
 """A time that is due for longer than this and not decided: no beat is running."""
-
-LIVELY = timedelta(minutes=1)
-"""A decision or a compilation this young shows that a beat runs, one that cannot LISTEN too."""
 
 _LISTENERS = """
     SELECT count(*) FROM pg_stat_activity
@@ -40,9 +38,17 @@ def what_blocks(schedule: Schedule, now: datetime, at: datetime | None = None) -
         at is not None and schedule.paused_until is not None and at > schedule.paused_until
     ):
         return _pause(schedule)
+    denied = objection(schedule)
+    if denied:
+        return denied[:1].lower() + denied[1:].rstrip(".")
     if not beat_is_running(now):
         return "no scheduler is running: start one, 'celery beat'"
     return what_blocks_queue(queue_of(schedule), schedule.periodic_task.task, now)
+
+
+def objection(schedule: Schedule) -> str:
+    """Return why nobody may schedule the task of a schedule, in a sentence; empty where somebody may."""
+    return permitting.judge(schedule.periodic_task.task).objection
 
 
 def what_blocks_queue(queue: str, task: str, now: datetime) -> str:
@@ -78,17 +84,13 @@ def what_holds(job: Job) -> str:
 def beat_is_running(now: datetime) -> bool:
     """Return whether some beat decides what is due.
 
-    Nothing may be overdue, and there must be a sign of life: a beat listens for edits, or something was
-    decided or compiled within the last minute.
+    Nothing may be overdue, and one of them must have been heard of within the lease.
     """
     overdue = Schedule.objects.filter(stale=False, next_run_at__lt=now - LATE)
     unread = Schedule.objects.filter(stale=True, edited_at__lt=now - LATE)
     if overdue.exists() or unread.exists():
         return False
-    return (
-        listening_beats() > 0
-        or Schedule.objects.filter(stale=False, version__gt=0, decided_through__gt=now - LIVELY).exists()
-    )
+    return bool(beats.alive(now))
 
 
 def listening_beats() -> int:

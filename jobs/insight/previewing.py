@@ -76,7 +76,8 @@ def next_run_at(schedule: Schedule) -> datetime | None:
     What no beat has compiled yet is worked out as beat will: from the edit on, past all that is decided.
     """
     if not schedule.stale:
-        return schedule.next_run_at
+        # One that may not run has a time too: when a beat looks at it again.
+        return None if schedule.problem else schedule.next_run_at
     if not schedule.periodic_task.enabled:
         return None
     if schedule.after_id and schedule.after_mode == schedule.AfterMode.TRIGGER:

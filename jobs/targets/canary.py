@@ -15,7 +15,7 @@ class CanaryError(Exception):
     """The canary was asked to fail."""
 
 
-@shared_task(name="jobs.canary")
+@shared_task(name="jobs.canary", schedulable="anyone")
 def canary(note: str = "", sleep: float = 0, fail: str = "") -> dict[str, Any]:
     """Return the job's context. `sleep` takes that many seconds first, `fail` raises that text."""
     here = context()

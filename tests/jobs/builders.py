@@ -9,7 +9,7 @@ from typing import Any
 
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask
 
-from jobs.engine import attending, executing, lifecycle, syncing
+from jobs.engine import attending, beats, executing, lifecycle, syncing
 from jobs.engine.enqueueing import new_id
 from jobs.engine.executing import Execution
 from jobs.engine.records import Fence, NewJob
@@ -80,6 +80,13 @@ def worker(name: str = "w@test") -> uuid.UUID:
         worker_id, name=name, host="test", pid=1, queues=["default"], concurrency=1, tasks=["jobs.canary"]
     )
     return worker_id
+
+
+def turning_beat(host: str = "test", *, failures: int = 0, error: str = "") -> uuid.UUID:
+    """A registered beat that turns."""
+    beat_id = uuid.uuid4()
+    beats.beat(beat_id, host=host, pid=1, turns=1, publish_failures=failures, error=error)
+    return beat_id
 
 
 def begin(

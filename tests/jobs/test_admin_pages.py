@@ -21,7 +21,7 @@ from jobs.engine import attending, pausing
 from jobs.engine.clock import database_now
 from jobs.insight import dashboard
 from jobs.models import Job, Quarantine, Schedule, Worker
-from tests.jobs.builders import NOON, begin, cron, every, job, once, worker
+from tests.jobs.builders import NOON, begin, cron, every, job, once, turning_beat, worker
 from tests.jobs.test_admin_jobs import failed, user_with
 
 pytestmark = pytest.mark.django_db
@@ -185,6 +185,7 @@ def test_the_platform_is_dressed_in_one_style() -> None:
 
 def test_the_dashboard(admin: Client) -> None:
     populate(2)
+    turning_beat()
     page = admin.get("/admin/")
     assert page.context["beat"].state == "ok"
     tiles = {tile["name"]: tile["count"] for tile in page.context["tiles"]}
@@ -202,6 +203,19 @@ def test_a_beat_that_is_gone_is_noticed(admin: Client) -> None:
     page = admin.get("/admin/")
     assert page.context["beat"].state == "late"
     assert "Is beat running?" in page.content.decode()
+
+
+def test_nobody_who_could_be_late_is_noticed(admin: Client) -> None:
+    every(3600, "hourly", anchor=database_now())
+    page = admin.get("/admin/")
+    assert page.context["beat"].state == "down"
+    assert "No scheduler shows a sign of life" in page.content.decode()
+
+
+def test_what_the_broker_refused_is_shown(admin: Client) -> None:
+    turning_beat(failures=3, error="OutOfMemoryError: Redis is <full>")
+    page = admin.get("/admin/").content.decode()
+    assert "1 scheduler(s) had trouble lately: OutOfMemoryError: Redis is &lt;full&gt;. 3 publish(es)" in page
 
 
 def test_an_edit_that_no_beat_has_seen_is_noticed() -> None:

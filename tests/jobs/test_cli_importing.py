@@ -137,7 +137,8 @@ def test_commands_of_django(command: str, words: list[str] | None) -> None:
 def test_what_is_refused(tmp_path: Path) -> None:
     for words, why in (
         (("--tz", "Mars"), "no time zone named 'Mars'"),
-        (("--task", "tests.shel"), "Did you mean 'tests.shell'?"),
+        (("--task", "test.shell"), "Did you mean 'tests.shell'?"),
+        (("--task", "celery.backend_cleanup"), "a task of Celery itself; name it in JADWAL_SCHEDULABLE"),
     ):
         result = run(tmp_path, "0 1 * * * x\n", *words)
         assert (result.code, why in result.err) == (2, True), result.err

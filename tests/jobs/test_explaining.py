@@ -11,13 +11,14 @@ import redis as redis_client
 from django.db import connection
 from django_celery_beat.models import PeriodicTask
 
+from jobs.conf import conf
 from jobs.engine import claiming, lifecycle, limiting, pausing, syncing
 from jobs.engine.clock import database_now
 from jobs.insight.explaining import Explanation, explain
 from jobs.insight.obstacles import beat_is_running
-from jobs.models import Blackout, Calendar, Job, Schedule
+from jobs.models import Beat, Blackout, Calendar, Job, Schedule, Worker
 from jobs.rules.states import Outcome, Reason, Status
-from tests.jobs.builders import NOON, begin, cron, every, job, minutes, once, seconds, worker
+from tests.jobs.builders import NOON, begin, cron, every, job, minutes, once, seconds, turning_beat, worker
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.semantics(28)]
 
@@ -31,7 +32,8 @@ def _redis(redis: redis_client.Redis) -> None:
 
 @pytest.fixture
 def beat() -> Iterator[None]:
-    """A connection that listens for edits, as every beat has one."""
+    """A beat that turns, and a connection that listens for edits, as every beat has one."""
+    turning_beat()
     params = connection.get_connection_params()
     params.pop("cursor_factory", None)
     params.pop("context", None)
@@ -246,17 +248,17 @@ def test_it_will_run(beat: None) -> None:
 
 def test_what_blocks_it() -> None:
     schedule = soon()
-    Schedule.objects.update(decided_through=NOON)
     assert "no scheduler is running" in outlook(schedule).sentence
-    Schedule.objects.update(decided_through=database_now())
+    turning_beat()
     assert beat_is_running(database_now())
+    Beat.objects.update(heartbeat_at=database_now() - conf().lease)
+    assert not beat_is_running(database_now()), "it is silent"
+    Beat.objects.update(heartbeat_at=database_now())
     assert "no worker takes jobs from the queue 'default'" in outlook(schedule).sentence
     worker()
     assert outlook(schedule).verdict == "will_run"
-    PeriodicTask.objects.update(task="jobs.unheard_of")
-    syncing.sync_stale(database_now())
-    assert "no worker of the queue 'default' has a task named 'jobs.unheard_of'" in outlook(schedule).sentence
-    PeriodicTask.objects.update(task="jobs.canary")
+    Worker.objects.update(tasks=["jobs.another"])
+    assert "no worker of the queue 'default' has a task named 'jobs.canary'" in outlook(schedule).sentence
     limiting.pause_queue("default")
     syncing.sync_stale(database_now())
     assert "queue 'default' is paused" in outlook(schedule).sentence

@@ -19,7 +19,7 @@ from jobs.engine import claiming, depending, executing, lifecycle, syncing
 from jobs.engine.clock import database_now
 from jobs.engine.permitting import LOOK_AGAIN
 from jobs.engine.ticking import Ticker
-from jobs.insight import doctoring
+from jobs.insight import dashboard, doctoring, previewing
 from jobs.insight.documents import schedule_document
 from jobs.insight.explaining import explain
 from jobs.models import Job, Quarantine, Schedule
@@ -76,6 +76,9 @@ def test_a_row_that_was_written_behind_our_back_makes_no_job(allow: Allow, task:
     assert schedule.decided_through == NOON
     seen = schedule_document(schedule)
     assert (seen["state"], seen["problem"], seen["next_run_at"]) == ("broken", schedule.problem, None)
+    assert schedule.next_run_at is not None, "when a beat looks again"
+    assert previewing.next_run_at(schedule) is None
+    assert dashboard.upcoming(database_now()) == []
 
 
 def test_what_is_allowed_later_runs_without_an_edit_and_catches_up(allow: Allow) -> None:

@@ -99,6 +99,51 @@ def test_a_queue_that_is_merely_long_is_not_sent_again(redis: redis_client.Redis
     assert redis.llen("default") == 300
 
 
+def test_a_long_list_is_not_read_all_the_time_for_what_workers_have_in_their_hands(
+    redis: redis_client.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovering, "LONG_LIST", 30)
+    monkeypatch.setattr(recovering, "FEW", 10)
+    monkeypatch.setattr(recovering, "_read_at", {})
+    rows = [job() for _ in range(50)]
+    recovering.dispatching.publish(recovering.dispatching.messages_for(r.id for r in rows))
+    now = database_now() + minutes(1)
+
+    def lose(count: int) -> None:
+        redis.rpop("default", count)
+
+    lose(3)
+    assert recovering.reconcile(now) == 3, "the first time it is read"
+    now += minutes(1)
+    lose(3)
+    assert recovering.reconcile(now) == 0
+    lose(10)
+    assert recovering.reconcile(now) == 13, "so many are in nobody's hands"
+    lose(3)
+    now += recovering.READ_AGAIN
+    assert recovering.reconcile(now) == 3
+    lose(25)
+    assert recovering.reconcile(now + minutes(1)) == 25
+    lose(30)
+    assert recovering.reconcile(now + minutes(2)) == 30, "what is left is no long list"
+
+
+def test_two_beats_do_not_send_the_same_twice(redis: redis_client.Redis) -> None:
+    rows = [job() for _ in range(3)]
+    later = database_now() + minutes(1)
+    ids = [row.id for row in rows]
+    assert sorted(lifecycle.note_published(ids, before=later, now=later)) == sorted(ids)
+    assert lifecycle.note_published(ids, before=later, now=later) == [], "the other beat has them"
+
+
+def test_while_the_broker_is_left_alone_nothing_is_looked_for(redis: redis_client.Redis) -> None:
+    job()
+    recovering.dispatching.doorbell.mute(redis_client.ConnectionError("away"))
+    assert recovering.reconcile(database_now() + minutes(1)) == 0
+    recovering.dispatching.doorbell.unmute()
+    assert recovering.reconcile(database_now() + minutes(1)) == 1
+
+
 def test_priorities_and_foreign_rubbish_do_not_confuse_it(redis: redis_client.Redis) -> None:
     rows = [job(priority=priority) for priority in (0, 3, 9)]
     recovering.dispatching.publish(recovering.dispatching.messages_for(r.id for r in rows[1:]))

@@ -22,6 +22,8 @@ LONGEST_PAUSE = 1.0
 class Command(NounCommand):
     """One turn of the scheduler, or turn after turn until Ctrl-C."""
 
+    by_a_person = False
+
     @verb("handle")
     def handle(
         self,

@@ -40,6 +40,7 @@ def envelope(**changes: Any) -> dict[str, Any]:
 
 def test_a_message_passes() -> None:
     check(json.dumps(envelope()).encode())
+    check(json.dumps(envelope(body=body((["a\\u0000b", "\U0001f600", 0.5], {}, None)))).encode())
 
 
 BROKEN = {
@@ -50,6 +51,7 @@ BROKEN = {
     "bad UTF-8": b'{"a": "\xff\xfe"}',
     "nested": b"[" * 100_000,
     "empty": b"",
+    "half a surrogate pair, as it is": json.dumps(envelope()).encode().replace(b'"x"', b'"\xed\xa0\x80"'),
     **{
         name: json.dumps(envelope(**change)).encode()
         for name, change in {
@@ -73,6 +75,22 @@ BROKEN = {
             "no tag": {"properties__delivery_tag": None},
             "compressed": {"headers__compression": "application/x-gzip"},
             "unknown body encoding": {"properties__body_encoding": "rot13"},
+            "unknown letters": {"content_encoding": "rot13"},
+            "half a surrogate pair": {"properties__delivery_tag": "\ud800"},
+            "a NUL": {"headers__id": "1\x00"},
+            "a NUL in the body": {"body": body([["\x00"], {}, {}])},
+            "a number that is none": {"body": body([[float("nan")], {}, {}])},
+            "a number too large": {"body": base64.b64encode(b"[[1e999],{},{}]").decode()},
+            "infinite time limit": {"headers__timelimit": [float("inf"), None]},
+            "endless time limit": {"headers__timelimit": [10**400, None]},
+            "stamps that are no texts": {"headers__stamped_headers": [[1]]},
+            "attempt a text": {"headers__jadwal_attempt": "x"},
+            "attempt too large": {"headers__jadwal_attempt": 2**31},
+            "a worker's own mark": {"headers__jadwal_started": {"job_id": "1"}},
+            "id too long": {"headers__id": "x" * 156},
+            "task too long": {"headers__task": "x" * 201},
+            "queue too long": {"properties__delivery_info": {"exchange": "", "routing_key": "x" * 201}},
+            "correlation id a list": {"properties__correlation_id": [1]},
         }.items()
     },
 }
