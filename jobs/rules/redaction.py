@@ -215,7 +215,9 @@ _VALUE = (
 # that grows with its length and no faster, whatever somebody has written into it.
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (
-        re.compile(r"-----BEGIN ([A-Z ]{0,30}PRIVATE KEY)-----.*?(?:-----END \1-----|\Z)", re.DOTALL),
+        re.compile(
+            r"-----BEGIN ([A-Z ]{0,30}PRIVATE KEY)-----(?!\*{8}).*?(?:-----END \1-----|\Z)", re.DOTALL
+        ),
         rf"-----BEGIN \1-----{MASK}",
     ),
     # scheme://user:password@host

@@ -7,6 +7,8 @@ import time
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
+from celery import current_app
+from celery.app.task import Context
 from celery.app.trace import TraceInfo, trace_ok_t
 from celery.exceptions import Ignore, Reject
 from celery.states import FAILURE, IGNORED, REJECTED, RETRY
@@ -95,17 +97,25 @@ def _run(execution: Execution, tracer: Any, uuid: str, request: dict[str, Any]) 
             _settle(execution, result)
         return result
     except Exception as exc:
-        return _end_without_result(execution, exc)
+        return _end_without_result(execution, exc, request)
     finally:
         executing.leave(token)
 
 
-def _end_without_result(execution: Execution, exc: Exception) -> Any:
-    """The task is over, but Celery could not store what came of it: the job must not stay active."""
+def _end_without_result(execution: Execution, exc: Exception, request: dict[str, Any]) -> Any:
+    """The task is over, but Celery could not store what came of it: the job must not stay active.
+
+    It fails like a task that raised, so that a chord it is part of hears of it.
+    """
     logger.exception("job %s: its outcome could not be stored", execution.fence.job_id)
     einfo = ExceptionInfo()
     if not execution.settled:
-        finishing.fail(execution, error=error_line(exc), traceback=str(einfo.traceback))
+        try:
+            failed = Context(request, errbacks=request.get("errbacks") or [])
+            current_app.backend.mark_as_failure(execution.fence.job_id, exc, str(einfo.traceback), failed)
+        except Exception:
+            logger.exception("job %s: its failure could not be stored either", execution.fence.job_id)
+            finishing.fail(execution, error=error_line(exc), traceback=str(einfo.traceback))
     return trace_ok_t(einfo, TraceInfo(FAILURE, exc), 0.0, None)
 
 

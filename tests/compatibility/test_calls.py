@@ -48,7 +48,7 @@ def test_an_eta_that_has_passed_and_one_without_a_zone(stage: Stage) -> None:
     """As in Celery: a time that has passed is now; one without a zone is in the app's zone, UTC."""
     past = tasks.add.apply_async((1, 2), eta=datetime.now(UTC) - timedelta(hours=1))
     assert stage.get(past) == 3
-    naive = tasks.add.apply_async((1, 2), eta=datetime(2035, 1, 1, 12))  # noqa: DTZ001
+    naive = tasks.add.apply_async((1, 2), eta=datetime(2035, 1, 1, 12))
     assert Job.objects.get(id=naive.id).available_at == datetime(2035, 1, 1, 12, tzinfo=UTC)
     naive.revoke()
 

@@ -51,7 +51,7 @@ def test_a_running_task_is_not_stopped_without_terminate(stage: Stage) -> None:
 
 @pytest.mark.parametrize("signal", ["SIGTERM", "SIGKILL"])
 def test_a_running_task_is_terminated(stage: Stage, signal: str) -> None:
-    """As in Celery: its process gets the signal, the result is REVOKED, `task_revoked` is sent. It does not run again."""
+    """As in Celery: its process gets a signal, the result is REVOKED, `task_revoked` is sent. It never runs again."""
     result = tasks.sleep.delay(60)
     stage.until(lambda: stage.notes(result.id, "began"))
     result.revoke(terminate=True, signal=signal)

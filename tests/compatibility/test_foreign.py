@@ -1,4 +1,4 @@
-"""Messages of other programs: plain Celery elsewhere, on the same Redis, without a Django project and without our code."""
+"""Messages of other programs: plain Celery elsewhere, on the same Redis, without a Django project without our code."""
 
 from __future__ import annotations
 

@@ -35,12 +35,13 @@ def fetch(folder: Path) -> None:
     wanted = folder / "requirements.txt"
     wanted.write_text(locked(LOCK.read_text()) + "\n")
     words = ["download", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-binary", ":all:",
-             "--no-build-isolation", "--require-hashes", "--requirement", str(wanted), "--dest", str(folder)]  # fmt: skip
+             "--no-build-isolation", "--require-hashes", "--requirement", str(wanted), "--dest",
+             str(folder)]  # fmt: skip
     subprocess.run([sys.executable, "-m", "pip", *words], check=True)
     [archive] = folder.glob("*.tar.gz")
     with tarfile.open(archive) as source:
         for member in source.getmembers():
-            top, _, path = member.name.partition("/")
+            _, _, path = member.name.partition("/")
             if path == "t" or path.startswith("t/"):  # not the package itself: the installed one is tested
                 member.name = path
                 source.extract(member, folder / "suite", filter="data")

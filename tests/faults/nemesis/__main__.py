@@ -8,6 +8,7 @@ import itertools
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -32,6 +33,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="of the plan; a random one is printed")
     parser.add_argument("--plan", action="store_true", help="only print the plan")
     wanted = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no process is left behind
     seed = random.SystemRandom().randrange(1_000_000) if wanted.seed is None else wanted.seed
     plan = make_plan(seed, wanted.minutes)
     print(f"nemesis: seed {seed}, {len(plan)} faults in {wanted.minutes:g} minutes", flush=True)

@@ -171,8 +171,11 @@ class Stage:
         self.workers[act.which].kill()
 
     def _kill_child(self, act: Act) -> None:
+        worker = self.workers[act.which]
+        if b"ready." not in self.line.log_of(worker):
+            return  # Celery gives up when a child dies before its worker has come up; the supervisor's business
         with suppress(psutil.NoSuchProcess):
-            children = psutil.Process(self.workers[act.which].pid).children()
+            children = psutil.Process(worker.pid).children()
             if children:
                 children[act.number % len(children)].kill()
 
