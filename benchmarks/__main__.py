@@ -7,7 +7,6 @@ import sys
 import time
 
 from benchmarks import pairwise, parts, report, results
-from benchmarks.accounting import machine
 from benchmarks.bed import servers
 
 EPILOG = """\
@@ -49,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--repeats", type=int, default=3, help="rounds, of which the median counts (%(default)s)"
     )
-    run.add_argument("--jobs", type=int, default=20_000, help="no-op jobs of a drain (%(default)s)")
+    run.add_argument("--jobs", type=int, default=parts.JOBS, help="no-op jobs of a drain (%(default)s)")
     run.add_argument(
         "--full", action="store_true", help="nothing is cut short, all peers at all sizes: hours"
     )
@@ -80,10 +79,11 @@ def measure(options: argparse.Namespace) -> None:
     for name in options.only:
         with servers() as started:  # fresh ones for each part
             for record in parts.PARTS[name](started, plan):
-                kept = results.append(name, run, {**record, "machine": machine()})
+                kept = results.append(name, run, {"partial": plan.partial, **record})
                 print(f"{name}: {line(kept)}", flush=True)
     print(f"\n{(time.monotonic() - began) / 60:.1f} minutes\n")
-    print(report.table(results.condense(options.only)))
+    document = {"parts": {name: {"rows": results.medians(results.latest(name))} for name in options.only}}
+    print(report.table(document))
     if parts.failures:
         raise SystemExit(f"{len(parts.failures)} measurement(s) failed")
 

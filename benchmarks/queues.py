@@ -69,7 +69,7 @@ def measure(
     jobs: int = 20_000,
     singles: int = 5_000,
     latencies: int = 150,
-    limit: float = 120,
+    limit: float = 300,
 ) -> dict[str, Any]:
     """Enqueue, drain and ask for the latency once; return the figures."""
     jobs = min(jobs, getattr(contender.module, "MAX_JOBS", jobs))

@@ -225,7 +225,7 @@ def run(options: argparse.Namespace) -> None:
     from benchmarks.parts import PARTS
     from benchmarks.versions import versions
 
-    document = results.condense(PARTS)
+    document = results.condense(PARTS, complete=True)
     if options.only_print:
         print(table(document))
         return

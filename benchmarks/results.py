@@ -24,7 +24,7 @@ Record = dict[str, Any]
 
 KEYS = ("contender", "schedules", "beats", "size", "finished", "waiting", "jobs", "expression")
 """What tells one row from another; everything else in a record is a figure."""
-NOT_FIGURES = ("part", "run", "at", "repeat", "machine", "versions", "settings")
+NOT_FIGURES = ("part", "run", "partial", "at", "repeat", "machine", "versions", "settings")
 
 
 def append(part: str, run: str, record: Record) -> Record:
@@ -41,13 +41,17 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def latest(part: str) -> list[Record]:
-    """Return the records of the latest run of a part; none if it was never run here."""
+def latest(part: str, *, complete: bool = False) -> list[Record]:
+    """Return the records of the latest run of a part; none if it was never run here.
+
+    `complete`: runs that left contenders out, or measured fewer jobs, do not count.
+    """
     path = LINES / f"{part}.jsonl"
     if not path.exists():
         return []
     records = [json.loads(line) for line in path.read_text().splitlines()]
-    return [record for record in records if record["run"] == records[-1]["run"]] if records else []
+    records = [record for record in records if not (complete and record.get("partial"))]
+    return [record for record in records if record["run"] == records[-1]["run"]]
 
 
 def medians(records: Iterable[Record]) -> list[Record]:
@@ -75,11 +79,11 @@ def _short(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-def condense(parts: Iterable[str]) -> Record:
+def condense(parts: Iterable[str], *, complete: bool = False) -> Record:
     """Return the stored document, with the latest run of each of `parts` in place of what it had of them."""
     document: Record = load()
     for part in parts:
-        records = latest(part)
+        records = latest(part, complete=complete)
         if records:
             document["parts"][part] = {"date": records[-1]["at"][:10], "rows": medians(records)}
             document["machine"] = machine()

@@ -255,6 +255,11 @@ class Schedule(models.Model):
             ),
             models.Index(fields=["edited_at"], name="jobs_schedule_stale", condition=models.Q(stale=True)),
             models.Index(
+                fields=["periodic_task"],
+                name="jobs_schedule_watched",
+                condition=models.Q(pause_after_failures__gt=0),
+            ),
+            models.Index(
                 fields=["paused_until"],
                 name="jobs_schedule_resume",
                 condition=models.Q(paused_until__isnull=False),

@@ -82,6 +82,8 @@ def test_messages_that_may_start_nothing(scene: Scene) -> None:
     for name, (_, job_id, why) in forged.items():
         eventually(lambda: _refused(scene, job_id, why), 15, lambda: f"{name}\n{scene.tails()}")  # noqa: B023
     assert sum(scene.oracle.begins().values()) == begun, scene.tails()
+    untouched = Job.objects.filter(id__in=elsewhere, status="waiting", attempt=0)
+    assert untouched.count() == len(elsewhere)
     assert not Attempt.objects.filter(job_id__in=elsewhere).exists()
     assert worker.poll() is None
     Job.objects.filter(id__in=elsewhere).update(queue="default")

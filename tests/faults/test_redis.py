@@ -121,9 +121,9 @@ def test_redis_is_flushed_under_load(scene: Scene) -> None:
     scene.line.beat()
     scene.line.worker()
     caller = Caller(scene, every=0.2, seconds=scene.size(6, 30))
-    ids = {tasks.record.delay(str(scene.notes), 0.1).id for _ in range(count)}
     caller.wait_for_calls()
-    scene.wait_for_completed(5, 20)
+    ids = {tasks.record.delay(str(scene.notes), 0.1).id for _ in range(count)}
+    eventually(lambda: scene.oracle.begins().keys() & ids, 20, scene.tails)
     flushed_at = database_now()
     scene.client().flushall()
     lost = waiting()
@@ -152,7 +152,7 @@ def test_a_backlog_is_not_published_again(scene: Scene) -> None:
     count = scene.size(300, 5_000)
     ids = [tasks.record.delay(str(scene.notes)).id for _ in range(count)]
     long_ago = database_now() - timedelta(hours=6)
-    Job.objects.update(created_at=long_ago, available_at=long_ago, published_at=long_ago)
+    Job.objects.update(available_at=long_ago, published_at=long_ago)
     client, before = scene.client(), lpushes(scene)
     for _ in range(2):
         scene.line.beat()

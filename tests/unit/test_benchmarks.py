@@ -112,6 +112,17 @@ def test_the_median_of_the_latest_run_is_kept(tmp_path: Path, monkeypatch: pytes
     assert results.load() == kept
 
 
+def test_a_partial_run_is_not_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "LINES", tmp_path)
+    results.append("drain", "whole", {"contender": "jadwal", "partial": False, "drain": 1.0})
+    results.append("drain", "part", {"contender": "jadwal", "partial": True, "drain": 2.0})
+    assert [record["drain"] for record in results.latest("drain")] == [2.0]
+    assert [record["drain"] for record in results.latest("drain", complete=True)] == [1.0]
+    assert Plan(contenders=("jadwal",)).partial
+    assert Plan(jobs=100).partial
+    assert not Plan(repeats=1).partial
+
+
 # --- How it counts --------------------
 
 
