@@ -9,7 +9,7 @@ ROUNDS ?= 1
 MINUTES ?= 60
 SEED ?=
 
-.PHONY: up down venv test lint faults nemesis bench lock clean
+.PHONY: up down venv test lint legacy-suite faults nemesis bench lock clean
 
 up: $(VENV)/.standalone  ## start everything, with demo schedules, and wait until it is ready
 	$(BIN)/python manage.py up --demo $(ARGS)
@@ -40,6 +40,9 @@ lint: $(VENV)/.dev  ## style, types, import rules
 	$(BIN)/ruff format --check .
 	SECRET_KEY=lint $(BIN)/mypy .
 	SECRET_KEY=lint $(BIN)/lint-imports
+
+legacy-suite: $(VENV)/.dev  ## django-celery-beat's own tests; fetches its source from the package index
+	$(BIN)/python tests/legacy_suite/run.py $(ARGS)
 
 faults: $(VENV)/.dev  ## the 25 faults at full size, ROUNDS times, and a table
 	$(BIN)/python -m tests.faults --rounds $(ROUNDS) $(ARGS)

@@ -21,8 +21,8 @@ examples:
   python -m benchmarks pairwise --base HEAD~5       the drain rate, now and then, alternating
 
 The peers run in virtual environments of their own, made once from requirements/bench/*.txt under .local/bench.
-PostgreSQL (its own default settings, fsync on) and Redis are started on free ports in a temporary folder, and
-stopped at the end. Programs that run beside the benchmark spoil it: every figure is stored with the cores
+PostgreSQL (defaults, fsync on; jit off, more connections) and Redis are started on free ports in a temporary
+folder, and stopped at the end. Programs that run beside the benchmark spoil it: every figure is stored with the cores
 that others took meanwhile (`foreign`).
 """
 

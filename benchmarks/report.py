@@ -181,7 +181,8 @@ def preamble(document: Record) -> str:
     when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
     text = (
         f"Measured on {when}: {about['cores']} cores ({about['cpu']}), {about['memory_gib']} GiB, {about['os']}, "
-        f"Python {about['python']}, {versions}. PostgreSQL has its default settings (fsync on), Redis no "
+        f"Python {about['python']}, {versions}. PostgreSQL has its default settings "
+        "(fsync on) but for jit = off and max_connections, Redis no "
         "persistence; all ran on this one machine, the contenders in turns. Figures are medians of the runs. A "
         'ratio of "2 x" means that Jadwal is twice as good; "x as much" compares two figures of Jadwal. Jobs of '
         "Jadwal count as drained when start, finish, attempt and result are committed. A burst marked as cut was "

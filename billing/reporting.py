@@ -23,7 +23,6 @@ from billing.figures import SalesFigures, sales_of
 from billing.models import ReportRun
 from billing.money import written
 from billing.periods import LocalDay
-from billing.sales_pdf import sales_pdf
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +68,9 @@ def send_daily_sales(period: LocalDay, recipients: list[str], job_key: str) -> S
         logger.info("%s: is %s already, by job %s", run, run.status, run.job_key)
         return Sending(run, False, run.figures)
     figures = sales_of(period)
+    # Here, because the PDF library is 8 MB that every beat and every worker would carry.
+    from billing.sales_pdf import sales_pdf
+
     pdf = sales_pdf(figures)
     file = _store(run, pdf, job_key)
     begun = report_ledger.begin(run, job_key, file=file, figures=figures.summary(), recipients=recipients)

@@ -9,9 +9,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-import environ
-
 from scheduler_project.standalone.environment import environment
+from scheduler_project.variables import Variables
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 STATE_DIR = Path(os.environ.get("JADWAL_STATE_DIR", BASE_DIR / ".local"))
@@ -19,7 +18,7 @@ STATE_DIR = Path(os.environ.get("JADWAL_STATE_DIR", BASE_DIR / ".local"))
 for _key, _value in environment(STATE_DIR).items():
     os.environ.setdefault(_key, _value)
 
-env = environ.Env()
+env = Variables()
 
 DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY", default="")
@@ -252,3 +251,6 @@ from scheduler_project.unfold import UNFOLD  # noqa: E402, F401
 
 # django-auditlog writes who changed what; the state of jobs has its own ledger.
 AUDITLOG_INCLUDE_ALL_MODELS = False
+
+# Here, so that all of them are named at once; no process starts with a value that nobody meant.
+env.refuse_bad_ones()

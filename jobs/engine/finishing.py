@@ -40,21 +40,22 @@ def record(endings: Sequence[Ending]) -> set[str]:
 
     For the others somebody else had decided: nothing of theirs is written, and that is logged.
     """
+    endings = list({one.fence: one for one in endings}.values())  # one of a copy that came twice
     with transaction.atomic():
         won = lifecycle.end(endings)
-        counted = [one for one in endings if one.job_id in won]
+        counted = [one for one in endings if one.fence in won]
         _write_logs(counted)
         _write_results(counted)
         _write_follow_ups(counted)
         dispatching.publish_waiting([one.job_id for one in counted if one.status is Status.WAITING])
     for one in endings:
-        if one.job_id not in won:
+        if one.fence not in won:
             logger.warning(
                 "late finish of job %s attempt %d changed nothing: the job was decided elsewhere",
                 one.job_id,
                 one.attempt,
             )
-    return won
+    return {fence.job_id for fence in won}
 
 
 def record_or_fail(end: Ending) -> None:

@@ -125,14 +125,15 @@ def start(
 
 _END = f"""
     WITH given AS MATERIALIZED (
-        SELECT g.id COLLATE "C" AS id, g.attempt, g.status, g.outcome, g.reason, g.error, g.traceback,
+        SELECT DISTINCT ON (id, g.attempt)
+               g.id COLLATE "C" AS id, g.attempt, g.status, g.outcome, g.reason, g.error, g.traceback,
                g.available_at, g.errors, g.crashes, g.is_terminal, g.task, g.queue, g.args, g.kwargs, g.headers
         FROM jsonb_to_recordset(%(endings)s::jsonb) AS g(
             id text, attempt int, status text, outcome text, reason text, error text, traceback text,
             available_at timestamptz, errors int, crashes int, is_terminal boolean,
             task text, queue text, args jsonb, kwargs jsonb, headers jsonb)
     ), before AS MATERIALIZED (
-        SELECT job.id, job.started_at AS began, job.worker_id AS ran_on, {CLOCK} AS ended_at
+        SELECT job.id, job.attempt, job.started_at AS began, job.worker_id AS ran_on, {CLOCK} AS ended_at
         FROM jobs_job AS job JOIN given ON given.id = job.id
         WHERE job.id = ANY({IDS}) AND job.status = 'active' AND job.attempt = given.attempt
         ORDER BY job.id FOR UPDATE OF job
@@ -148,7 +149,7 @@ _END = f"""
             task = COALESCE(given.task, job.task), queue = COALESCE(given.queue, job.queue),
             args = COALESCE(given.args, job.args), kwargs = COALESCE(given.kwargs, job.kwargs),
             headers = COALESCE(given.headers, job.headers)
-        FROM given JOIN before ON before.id = given.id
+        FROM given JOIN before ON before.id = given.id AND before.attempt = given.attempt
         WHERE job.id = ANY({IDS}) AND job.id = before.id
           AND job.status = 'active' AND job.attempt = given.attempt
         RETURNING job.id, job.attempt, before.began, before.ran_on, before.ended_at
@@ -158,13 +159,13 @@ _END = f"""
     SELECT ended.id, ended.attempt,
            COALESCE((SELECT name FROM jobs_worker WHERE jobs_worker.id = ended.ran_on), ''),
            ended.began, ended.ended_at, given.outcome, given.error, given.traceback
-    FROM ended JOIN given ON given.id = ended.id
-    RETURNING job_id
+    FROM ended JOIN given ON given.id = ended.id AND given.attempt = ended.attempt
+    RETURNING job_id, number
 """
 
 
-def end(endings: Sequence[Ending], *, now: datetime | None = None) -> set[str]:
-    """End running attempts, each under its fence; return the ids of the jobs for which it counted.
+def end(endings: Sequence[Ending], *, now: datetime | None = None) -> set[Fence]:
+    """End running attempts, each under its fence; return the fences for which it counted.
 
     One statement, whatever their number. Rows are locked in the order of their ids, so that two batches
     cannot wait for each other.
@@ -173,7 +174,7 @@ def end(endings: Sequence[Ending], *, now: datetime | None = None) -> set[str]:
         return set()
     rows = payload.document([_ending_row(one) for one in endings])
     ids = [one.job_id for one in endings]
-    return {row[0] for row in statements.run(_END, {"endings": rows, "ids": ids, "now": now})}
+    return {Fence(*row) for row in statements.run(_END, {"endings": rows, "ids": ids, "now": now})}
 
 
 def _ending_row(ending: Ending) -> dict[str, Any]:

@@ -20,6 +20,7 @@ def run(sql: str, params: Mapping[str, Any], *, prepared: bool = False) -> list[
 
     Raises Django's database errors, like a cursor of Django's.
     """
+    connection.close_if_health_check_failed()  # as Django's own cursors do
     connection.ensure_connection()
     connection.validate_no_broken_transaction()
     with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:

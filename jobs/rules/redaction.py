@@ -241,12 +241,12 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
         re.compile(rf"((?<!-)--[\w-]{{0,30}}{_WORDS}[\w-]{{0,30}}[\"']?,?\s+){_VALUE}", re.IGNORECASE),
         rf"\1{MASK}",
     ),
-    # Keys by their shape: payment and cloud providers, code hosts, chat, age, JSON web tokens.
+    # Keys by their shape: payment and cloud providers, code hosts, chat, our API, age, JSON web tokens.
     (
         re.compile(
             r"(?<![\w-])(?:[sr]k_(?:live|test)_[0-9A-Za-z]{8,}|whsec_[0-9A-Za-z+/=]{16,}"
             r"|A(?:KIA|SIA)[0-9A-Z]{16}|gh[pousr]_[0-9A-Za-z]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}"
-            r"|xox[abeprs]-[\w-]{10,}|AIza[\w-]{35}|AGE-SECRET-KEY-1[0-9A-Z]{20,}"
+            r"|xox[abeprs]-[\w-]{10,}|jdw_[\w-]{20,}|AIza[\w-]{35}|AGE-SECRET-KEY-1[0-9A-Z]{20,}"
             r"|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)"
         ),
         MASK,
@@ -257,7 +257,7 @@ _HINTS = (
     "://", "passw", "passphrase", "pwd", "secret", "token", "credential", "api_key", "api-key", "apikey",
     "access_key", "access-key", "accesskey", "private", "cvc", "card", "authorization", "bearer", "k_live_",
     "k_test_", "whsec_", "akia", "asia", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xox",
-    "aiza", "eyj",
+    "jdw_", "aiza", "eyj",
 )  # fmt: skip
 """A text with none of these, in small letters, matches none of the patterns: most lines are done with here."""
 

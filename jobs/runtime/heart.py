@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from celery import bootsteps
@@ -139,8 +140,11 @@ def _kill(request: DurableRequest) -> None:
         request.fence.job_id,
         request.fence.attempt,
     )
-    if request.worker_pid:
-        os.kill(request.worker_pid, signal.SIGKILL)
+    if (
+        request.worker_pid and request in worker_state.active_requests
+    ):  # else the child has another job by now
+        with suppress(ProcessLookupError):
+            os.kill(request.worker_pid, signal.SIGKILL)
 
 
 def _until_it_works(act: Callable[[], None], pause: float = 0.5) -> None:

@@ -85,6 +85,7 @@ class DurableTask(Task):  # type: ignore[misc]
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the task; within a worker, turn a failure into a retry where the policy has one left."""
         from jobs.engine import executing
+        from jobs.runtime.masking import mask_exception
 
         execution = executing.current(self.request.id) if self.request.id else None
         if execution is None or execution.entered or self.request.called_directly:
@@ -96,13 +97,15 @@ class DurableTask(Task):  # type: ignore[misc]
             self._check_arguments(args, kwargs)
             if self.atomic:
                 return self._run_atomically(execution, args, kwargs)
-            result = self.run(*args, **kwargs)
-        except (Retry, Ignore, Reject):
+            result = execution.concealed(self.run(*args, **kwargs))
+        except (Retry, Ignore, Reject) as exc:
+            mask_exception(exc, execution.secret_values)
             raise
         except MemoryError:
             die_of_memory()
             raise
         except Exception as exc:
+            mask_exception(exc, execution.secret_values)
             self._retry_or_raise(execution, exc)
             raise
         self._take_follow_ups(execution)
@@ -112,7 +115,7 @@ class DurableTask(Task):  # type: ignore[misc]
         from django.db import transaction
 
         with transaction.atomic():
-            result = self.run(*args, **kwargs)
+            result = execution.concealed(self.run(*args, **kwargs))
             self._take_follow_ups(execution)
             keep = not (self.ignore_result or self.request.ignore_result)
             if not self.backend.complete_within(execution, result, self.request, keep):

@@ -72,10 +72,12 @@ class Stage:
         """Return what `AsyncResult.get()` returns, and raise what it raises."""
         return result.get(timeout=seconds, interval=0.02)
 
-    def ended(self, result: AsyncResult | str) -> Job:
+    def ended(self, result: AsyncResult | str, seconds: float = PATIENCE) -> Job:
         """Wait until the job of a call is over, and return its row."""
         job_id = getattr(result, "id", result)
-        job: Job = self.until(lambda: Job.objects.filter(id=job_id, finished_at__isnull=False).first())
+        job: Job = self.until(
+            lambda: Job.objects.filter(id=job_id, finished_at__isnull=False).first(), seconds
+        )
         return job
 
     def notes(self, task_id: str, event: str = "") -> list[dict[str, Any]]:

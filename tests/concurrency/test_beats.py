@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 import redis as redis_client
+from django.db import close_old_connections
 from django_celery_beat.models import CrontabSchedule
 
 from jobs.engine import claiming, depending, dispatching, lifecycle, limiting, pausing, recovering, syncing
@@ -187,3 +188,13 @@ def test_the_end_of_a_pause_waits_for_nobody() -> None:
         assert out == [0], "it is left for the next turn"
         editor.rollback()
     assert pausing.resume_due(NOON + minutes(5)) == 1
+
+
+def test_a_connection_that_has_died_between_two_requests_is_replaced() -> None:
+    """The engine's own statements notice it as Django's do: the next request, or job, must not fail."""
+    database_now()
+    own = rows("SELECT pg_backend_pid()")[0][0]
+    with psycopg.connect(database_url(), autocommit=True) as admin:
+        admin.execute("SELECT pg_terminate_backend(%s)", [own])
+    close_old_connections()  # what Django does between two requests, and the worker between two jobs
+    assert database_now()

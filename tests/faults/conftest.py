@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from tests.faults.reporting import Verdict
 from tests.faults.scene import Scene
+
+S = TypeVar("S", bound=Scene)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -24,12 +29,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def scene(request: pytest.FixtureRequest, transactional_db: None, tmp_path: Path) -> Iterator[Scene]:
     """What a test of a fault works with; when it is over, its verdict is written down."""
+    with staged(request, partial(Scene, tmp_path)) as scene:
+        yield scene
+
+
+@contextmanager
+def staged(request: pytest.FixtureRequest, kind: Callable[..., S]) -> Iterator[S]:
+    """Make a scene of `kind`, with a seed and a size, for the test of `request`; write down its verdict."""
     marker = request.node.get_closest_marker("fault")
     assert marker is not None, "a scene is for the test of a fault"
     number, fault = marker.args
     seed = int(os.environ.get("JADWAL_FAULT_SEED") or random.SystemRandom().randrange(1_000_000))
     began = time.monotonic()
-    with Scene(tmp_path, seed, full=os.environ.get("JADWAL_FAULTS") == "full") as scene:
+    with kind(seed, full=os.environ.get("JADWAL_FAULTS") == "full") as scene:
         yield scene
         passed = not getattr(request.node, "failed", True)
     seconds = time.monotonic() - began

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from celery import current_app
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
@@ -124,7 +124,7 @@ class Scene:
             lambda: f"{Job.objects.filter(status='completed').count()} of {count}\n{self.tails()}",
         )
 
-    def __enter__(self) -> Scene:
+    def __enter__(self) -> Self:
         self.redis.start()
         self.line.env["REDIS_URL"] = self.redis.url
         self._broker = broker(self.redis.url)

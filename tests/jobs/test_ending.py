@@ -99,6 +99,18 @@ def test_many_ends_are_one_commit_and_each_has_its_fence() -> None:
     assert Attempt.objects.count() == 5
 
 
+def test_a_late_end_and_a_copy_in_one_batch_write_nothing() -> None:
+    row = job()
+    late = begin(row).fence
+    finishing.record([ending.crashed(late, "lost")])
+    now = begin(row, attempt=2).fence
+    stale = ending.completed(late)
+    stale.logs = [LogLine(logging.INFO, "app", "late", datetime(2026, 3, 10, tzinfo=UTC))]
+    assert finishing.record([stale, ending.completed(now), ending.completed(now)]) == {row.id}
+    assert [a.outcome for a in Attempt.objects.order_by("number")] == ["crash", "completed"]
+    assert JobLog.objects.count() == 0
+
+
 def test_the_last_result_of_a_job_counts() -> None:
     first, second = begin(job()).fence, begin(job()).fence
     for fence, value in ((first, 1), (second, 2)):

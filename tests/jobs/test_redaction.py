@@ -113,6 +113,7 @@ def test_json_that_is_none_is_masked_as_text() -> None:
         ("curl --token abcdef -v", f"curl --token {MASK} -v"),
         ("key sk_live_abcdefgh12345678 used", f"key {MASK} used"),
         ("AKIAABCDEFGHIJKLMNOP", MASK),
+        ("token jdw_0123456789-abcdefghijk_lmnop", f"token {MASK}"),
         ("ghp_0123456789012345678901234567890123456", MASK),
         ("age AGE-SECRET-KEY-1QQQQQQQQQQQQQQQQQQQQQQQQQQ", f"age {MASK}"),
         ("jwt eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.sig-1", f"jwt {MASK}"),

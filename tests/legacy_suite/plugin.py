@@ -59,7 +59,9 @@ class Suite:
 
         if not self.theirs:
             django_celery_beat.schedulers.DatabaseScheduler = DurableScheduler
-        celery.contrib.testing.app.Celery = DurableCelery
+            celery.contrib.testing.app.Celery = DurableCelery
+        # Theirs calls it in a test's transaction: with PostgreSQL the connection would be gone, and all with it.
+        django_celery_beat.schedulers.close_old_connections = lambda: None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:

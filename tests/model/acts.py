@@ -142,7 +142,10 @@ class Acts:
     def finish_together(self, some: list[Execution]) -> None:
         """A handful of ends in one statement, late ones among them."""
         fences = [execution.fence for execution in some]
-        won = lifecycle.end([ending.completed(fence) for fence in fences], now=self.now)
+        won = {
+            fence.job_id
+            for fence in lifecycle.end([ending.completed(fence) for fence in fences], now=self.now)
+        }
         assert won == {one.job_id for one in fences if self.life.complete(one.job_id, one.attempt, self.now)}
 
     def fail(self, execution: Execution, kind: FailureKind = FailureKind.ERROR) -> None:

@@ -28,18 +28,8 @@ ENDS = (
     "stop_on_request", "die", "die", "hard_limit",
 )  # fmt: skip
 VERBS = (
-    "tick",
-    "tick",
-    "tick",
-    "claim",
-    "promote",
-    "release_held",
-    "release",
-    "rescue",
-    "reconcile",
-    "prune",
-    "",
-)
+    "tick", "tick", "tick", "claim", "promote", "release_held", "release", "rescue", "reconcile", "prune", "",
+)  # fmt: skip
 
 which = st.integers(0, 30)
 """One of those there are: counted from the newest, round and round."""
@@ -152,6 +142,7 @@ class LifeOfJobs(Acts, RuleBasedStateMachine):
 
     @invariant()
     def rows_are_as_foretold(self) -> None:
+        """The database and Redis are what the model says, and no job moved but as it may."""
         found = self.stage.jobs()
         assert found == self.life.jobs
         assert self.stage.log_lines() == self.lines
