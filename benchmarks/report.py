@@ -209,7 +209,9 @@ def _wrapped(text: str, width: int = 115) -> str:
 
 
 def render(document: Record) -> str:
-    """Return the block of the README, markers included."""
+    """Return the block of the README, markers included; an empty one while nothing is measured."""
+    if not document["parts"]:
+        return f"{BEGIN}\n{END}"
     return f"{BEGIN}\n{preamble(document)}\n\n{table(document)}\n{END}"
 
 

@@ -116,9 +116,14 @@ def test_everything_that_does_not_go_together_is_said_at_once() -> None:
 def test_everything_that_cannot_be_read_is_one_line_without_secrets(words: tuple[str, ...]) -> None:
     done = manage(
         *words,
-        **{**PRODUCTION, "HTTPS": "maybe", "JADWAL_LEASE_SECONDS": "soon", "JADWAL_MAX_ATTEMPTS": "5.5"},
-        DATABASE_URL="mysql://root:hunter22@db/jadwal",
-        EMAIL_URL="pigeon://user:hunter22@mail",
+        **{
+            **PRODUCTION,
+            "HTTPS": "maybe",
+            "JADWAL_LEASE_SECONDS": "soon",
+            "JADWAL_MAX_ATTEMPTS": "5.5",
+            "DATABASE_URL": "mysql://root:hunter22@db/jadwal",
+            "EMAIL_URL": "pigeon://user:hunter22@mail",
+        },
     )
     assert done.returncode == 2
     assert done.stdout == ""

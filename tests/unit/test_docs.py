@@ -165,7 +165,9 @@ def test_every_setting_is_documented_and_none_is_invented() -> None:
     assert set(documented_settings()) == set(settings_variables())
 
 
-@pytest.mark.parametrize("name", sorted(set(settings_variables()) - {"JADWAL_STATE_DIR", "BACKUPS_ROOT"}))
+@pytest.mark.parametrize(
+    "name", sorted(set(settings_variables()) - {"JADWAL_STATE_DIR", "JADWAL_SPOOL_DIR", "BACKUPS_ROOT"})
+)
 def test_the_documented_default_is_the_real_one(name: str) -> None:
     assert documented_settings()[name] == default_of(name)
 
@@ -176,6 +178,8 @@ def test_the_documented_folders_are_the_real_ones() -> None:
     assert documented_settings()["JADWAL_STATE_DIR"] == ".local"
     assert ast.unparse(calls["BACKUPS_ROOT"].keywords[0].value) == "str(STATE_DIR / 'backups')"
     assert documented_settings()["BACKUPS_ROOT"] == ".local/backups"
+    assert ast.unparse(calls["JADWAL_SPOOL_DIR"].keywords[0].value) == "str(STATE_DIR / 'spool')"
+    assert documented_settings()["JADWAL_SPOOL_DIR"] == ".local/spool"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
