@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 from celery import current_app
@@ -188,7 +187,8 @@ def _push(channel: Any, messages: Sequence[Message]) -> None:
 def publish_on_commit(messages: Sequence[Message]) -> None:
     """Publish when the surrounding transaction commits; at once if there is none."""
     if messages:
-        transaction.on_commit(partial(publish, messages), robust=True)
+        # Not a partial: Django names what failed by its __qualname__.
+        transaction.on_commit(lambda: publish(messages), robust=True)
 
 
 def messages_for(ids: Iterable[str]) -> list[Message]:

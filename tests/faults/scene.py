@@ -15,6 +15,7 @@ from typing import Any, Self, TypeVar
 
 from celery import current_app
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
+from kombu import pools
 
 from jobs.engine.clock import database_now
 from jobs.engine.dispatching import doorbell
@@ -153,8 +154,6 @@ def broker(url: str) -> Iterator[None]:
 def _use_broker(url: str) -> None:
     current_app.conf.broker_url = current_app.conf.broker_read_url = current_app.conf.broker_write_url = url
     current_app.set_current()
-    current_app.amqp._producer_pool = None
-    if current_app._pool is not None:
-        current_app._pool.force_close_all()
-        current_app._pool = None
+    pools.reset()  # all of them: one that is closed and still known would refuse the tests that follow
+    current_app._pool = current_app.amqp._producer_pool = None
     doorbell.unmute()

@@ -47,7 +47,7 @@ def test_a_healthy_line(beat: None) -> None:
     found = checks()
     assert {name: one.sentence for name, one in found.items() if one.status == "fail"} == {}
     assert set(found) == {
-        "database", "migrations", "broker", "redis clock", "database clock", "triggers", "beat",
+        "database", "migrations", "broker", "redis clock", "database clock", "triggers", "audit", "secrets", "beat",
         "publishing", "edits",
         "schedules", "permits", "queues", "tasks", "workers", "quarantine", "time zones",
     }  # fmt: skip
