@@ -40,6 +40,8 @@ class Conf:
     """A waiting job is not looked for in Redis before it is this old."""
     spool: Path = Path("spool")
     """Folder of outcomes that could not be recorded because the database was away."""
+    secrets_dir: Path | None = None
+    """Folder with a file for each secret that payloads may name; None: there is none."""
     memory_limit: int | None = None
     """Bytes of memory that a pool child may have; None: no limit."""
     max_attempts: int = 5
@@ -144,6 +146,7 @@ def conf() -> Conf:
         reconcile=seconds("RECONCILE_SECONDS", default.reconcile),
         publish_grace=seconds("PUBLISH_GRACE_SECONDS", default.publish_grace),
         spool=Path(raw.get("SPOOL_DIR", default.spool)),
+        secrets_dir=Path(raw["SECRETS_DIR"]) if raw.get("SECRETS_DIR") else None,
         memory_limit=raw["MEMORY_LIMIT_MB"] * 1024 * 1024 if raw.get("MEMORY_LIMIT_MB") else None,
         max_attempts=raw.get("MAX_ATTEMPTS", default.max_attempts),
         adopt_foreign=raw.get("ADOPT_FOREIGN", default.adopt_foreign),

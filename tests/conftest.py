@@ -7,7 +7,10 @@ from collections.abc import Iterator
 import pytest
 import redis as redis_client
 from django.conf import settings
+from django.core.signals import setting_changed
+from django.dispatch import receiver
 
+from jobs.conf import conf
 from jobs.engine.dispatching import doorbell
 from jobs.engine.registry import load_tasks
 
@@ -16,6 +19,13 @@ from jobs.engine.registry import load_tasks
 def _tasks() -> None:
     """The tasks of the project are registered, as in a worker, whichever test comes first."""
     load_tasks()
+
+
+@receiver(setting_changed)
+def _settings_are_read_again(setting: str, **_: object) -> None:
+    """What a test sets is in force, as after a restart; and so is what was before it."""
+    if setting == "JADWAL":
+        conf.cache_clear()
 
 
 @pytest.fixture

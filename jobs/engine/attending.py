@@ -74,16 +74,21 @@ class Look:
     """Attempts it runs that are no longer its own: the lease was lost, and they are decided."""
     orphans: frozenset[Fence] = frozenset()
     """Attempts that are its own by the ledger, and that it does not run."""
+    forgotten: frozenset[Fence] = frozenset()
+    """Attempts it runs whose start the database has forgotten in a crash."""
 
 
-def look(worker_id: UUID, running: Collection[Fence]) -> Look:
-    """Compare the ledger with what a worker runs.
+def look(worker_id: UUID, running: Collection[Fence], *, started: Collection[Fence] = ()) -> Look:
+    """Compare the ledger with what a worker runs, or is about to; `started` are those known to have begun.
 
     Either side may be a moment behind the other: only what two looks in a row agree on is true.
     """
     attempts = {fence.job_id: fence.attempt for fence in running}
     rows = Job.objects.filter(Q(worker_id=worker_id, status=Status.ACTIVE) | Q(id__in=list(attempts)))
-    to_cancel, lost, orphans = set(), set(), set()
+    to_cancel: set[str] = set()
+    lost: set[Fence] = set()
+    orphans: set[Fence] = set()
+    forgotten: set[Fence] = set()
     for job in rows.only("id", "attempt", "status", "worker_id", "cancel_requested_at"):
         own = job.status == Status.ACTIVE and job.worker_id == worker_id
         if own and job.cancel_requested_at is not None:
@@ -93,4 +98,6 @@ def look(worker_id: UUID, running: Collection[Fence]) -> Look:
         believed = attempts.get(job.id)
         if believed is not None and job.attempt >= believed and not (own and job.attempt == believed):
             lost.add(Fence(job.id, believed))
-    return Look(frozenset(to_cancel), frozenset(lost), frozenset(orphans))
+        if job.status == Status.WAITING and Fence(job.id, job.attempt + 1) in started:
+            forgotten.add(Fence(job.id, job.attempt + 1))
+    return Look(frozenset(to_cancel), frozenset(lost), frozenset(orphans), frozenset(forgotten))

@@ -45,9 +45,12 @@ def record(endings: Sequence[Ending]) -> set[str]:
         won = lifecycle.end(endings)
         counted = [one for one in endings if one.fence in won]
         _write_logs(counted)
-        _write_results(counted)
-        _write_follow_ups(counted)
-        dispatching.publish_waiting([one.job_id for one in counted if one.status is Status.WAITING])
+        as_said = [
+            one for one in counted if won[one.fence] is one.status
+        ]  # the others were cancelled instead
+        _write_results(as_said)
+        _write_follow_ups(as_said)
+        dispatching.publish_waiting([one.job_id for one in as_said if one.status is Status.WAITING])
     for one in endings:
         if one.fence not in won:
             logger.warning(

@@ -10,10 +10,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
-from django.conf import settings
-
+from jobs.conf import conf
 from jobs.engine import history
 from jobs.engine.records import Started
 from jobs.rules import secret_references
@@ -48,11 +46,11 @@ def look_up(name: str) -> str | None:
     value = os.environ.get(PREFIX + name)
     if value:
         return value
-    folder = settings.JADWAL.get("SECRETS_DIR", "")
-    if not folder:
+    folder = conf().secrets_dir
+    if folder is None:
         return None
     try:
-        with (Path(folder) / name).open("rb") as file:
+        with (folder / name).open("rb") as file:
             content = file.read(MOST_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         return None

@@ -19,7 +19,7 @@ from django.db import connection
 from jobs.engine import ending, payload, statements
 from jobs.engine.ending import ERROR_LINE_LENGTH, Ending
 from jobs.engine.records import Fence, NewJob, Started, Wanted
-from jobs.rules.states import Hold, Outcome, Reason
+from jobs.rules.states import Hold, Outcome, Reason, Status
 
 CLOCK = "COALESCE(%(now)s::timestamptz, clock_timestamp())"
 """The database's clock, which alone decides; a test may hand in another instant as `now`."""
@@ -63,9 +63,9 @@ def _row(job: NewJob) -> dict[str, Any]:
     return {name: getattr(job, name) for name in NewJob.__dataclass_fields__}
 
 
-# The start need not survive a crash of the database: the job would still be waiting and would run again,
-# exactly as if the worker had died. So its commit does not wait for the disk (the setting is local to the
-# statement's own transaction).
+# The start need not survive a crash of the database, so its commit does not wait for the disk (the setting is
+# local to the statement's own transaction). A worker that outlives the crash starts the same
+# attempt once more (`runtime.heart`), or ends it all the same (`_OURS`); if none does, the job still waits.
 _START = f"""
     WITH wanted AS MATERIALIZED (
         SELECT id COLLATE "C" AS id, attempt, task, queue, default_limit
@@ -123,6 +123,15 @@ def start(
     return [Started(*row) for row in statements.run(_START, params, prepared=alone)]
 
 
+# A fence is given out by a start alone. So where the row waits for the very attempt that a fence names, the
+# database has crashed and has forgotten that start; nobody else has made it since, and the end counts.
+_OURS = """(job.status = 'active' AND job.attempt = given.attempt
+            OR job.status = 'waiting' AND job.attempt = given.attempt - 1)"""
+
+# Somebody wanted it stopped while it ran. If it did not come to an end of its own, then it has come to this one:
+# a job that is to be cancelled is not tried again.
+_STOPPED = "(job.cancel_requested_at IS NOT NULL AND NOT given.is_terminal)"
+
 _END = f"""
     WITH given AS MATERIALIZED (
         SELECT DISTINCT ON (id, g.attempt)
@@ -133,48 +142,53 @@ _END = f"""
             available_at timestamptz, errors int, crashes int, is_terminal boolean,
             task text, queue text, args jsonb, kwargs jsonb, headers jsonb)
     ), before AS MATERIALIZED (
-        SELECT job.id, job.attempt, job.started_at AS began, job.worker_id AS ran_on, {CLOCK} AS ended_at
+        SELECT job.id, given.attempt, job.worker_id AS ran_on, {CLOCK} AS ended_at,
+               CASE job.status WHEN 'active' THEN job.started_at ELSE {CLOCK} END AS began
         FROM jobs_job AS job JOIN given ON given.id = job.id
-        WHERE job.id = ANY({IDS}) AND job.status = 'active' AND job.attempt = given.attempt
+        WHERE job.id = ANY({IDS}) AND {_OURS}
         ORDER BY job.id FOR UPDATE OF job
     ), ended AS (
         UPDATE jobs_job AS job SET
-            status = given.status, reason = given.reason, hold = '', error = given.error,
+            status = CASE WHEN {_STOPPED} THEN 'cancelled' ELSE given.status END,
+            reason = CASE WHEN {_STOPPED} THEN 'cancelled' ELSE given.reason END,
+            attempt = before.attempt, started_at = before.began, hold = '', error = given.error,
             worker_id = NULL, expected_end_at = NULL, cancel_requested_at = NULL,
             available_at = COALESCE(given.available_at, job.available_at),
             published_at = CASE WHEN given.status = 'waiting' THEN before.ended_at ELSE job.published_at END,
-            finished_at = CASE WHEN given.is_terminal THEN before.ended_at END,
+            finished_at = CASE WHEN given.is_terminal OR {_STOPPED} THEN before.ended_at END,
             errors = CASE WHEN given.task IS NULL THEN job.errors + given.errors ELSE 0 END,
             crashes = CASE WHEN given.task IS NULL THEN job.crashes + given.crashes ELSE 0 END,
             task = COALESCE(given.task, job.task), queue = COALESCE(given.queue, job.queue),
             args = COALESCE(given.args, job.args), kwargs = COALESCE(given.kwargs, job.kwargs),
             headers = COALESCE(given.headers, job.headers)
         FROM given JOIN before ON before.id = given.id AND before.attempt = given.attempt
-        WHERE job.id = ANY({IDS}) AND job.id = before.id
-          AND job.status = 'active' AND job.attempt = given.attempt
-        RETURNING job.id, job.attempt, before.began, before.ran_on, before.ended_at
+        WHERE job.id = ANY({IDS}) AND job.id = before.id AND {_OURS}
+        RETURNING job.id, job.attempt, job.status, before.began, before.ran_on, before.ended_at
+    ), noted AS (
+        INSERT INTO jobs_attempt
+            (job_id, number, worker_name, started_at, finished_at, outcome, error, traceback)
+        SELECT ended.id, ended.attempt,
+               COALESCE((SELECT name FROM jobs_worker WHERE jobs_worker.id = ended.ran_on), ''),
+               ended.began, ended.ended_at, given.outcome, given.error, given.traceback
+        FROM ended JOIN given ON given.id = ended.id AND given.attempt = ended.attempt
     )
-    INSERT INTO jobs_attempt
-        (job_id, number, worker_name, started_at, finished_at, outcome, error, traceback)
-    SELECT ended.id, ended.attempt,
-           COALESCE((SELECT name FROM jobs_worker WHERE jobs_worker.id = ended.ran_on), ''),
-           ended.began, ended.ended_at, given.outcome, given.error, given.traceback
-    FROM ended JOIN given ON given.id = ended.id AND given.attempt = ended.attempt
-    RETURNING job_id, number
+    SELECT id, attempt, status FROM ended
 """
 
 
-def end(endings: Sequence[Ending], *, now: datetime | None = None) -> set[Fence]:
-    """End running attempts, each under its fence; return the fences for which it counted.
+def end(endings: Sequence[Ending], *, now: datetime | None = None) -> dict[Fence, Status]:
+    """End running attempts, each under its fence; return what the jobs are then, for which it counted.
 
+    That is what the ending says, but for a job that was to be stopped and would be tried again: it is cancelled.
     One statement, whatever their number. Rows are locked in the order of their ids, so that two batches
     cannot wait for each other.
     """
     if not endings:
-        return set()
+        return {}
     rows = payload.document([_ending_row(one) for one in endings])
     ids = [one.job_id for one in endings]
-    return {Fence(*row) for row in statements.run(_END, {"endings": rows, "ids": ids, "now": now})}
+    ended = statements.run(_END, {"endings": rows, "ids": ids, "now": now})
+    return {Fence(job_id, attempt): Status(status) for job_id, attempt, status in ended}
 
 
 def _ending_row(ending: Ending) -> dict[str, Any]:

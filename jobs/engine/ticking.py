@@ -45,6 +45,7 @@ class Ticker:
     """Remembers when the slow verbs ran last. `connected_at`: since when the database has answered."""
 
     connected_at: datetime | None = None
+    was_disconnected: bool = False
     last: dict[str, datetime] = field(default_factory=dict)
     to_prune: bool = False
     """Whether there may be more to delete: the next turn goes on with it, at once."""
@@ -62,7 +63,7 @@ class Ticker:
         pausing.pause_failing()
         if self._is_time("rescue", now, conf().sweep) and self._trusts_heartbeats(now):
             turn.rescued = recovering.rescue(now)
-        if self._is_time("reconcile", now, conf().reconcile):
+        if self._has_heard_workers(now) and self._is_time("reconcile", now, conf().reconcile):
             turn.republished = recovering.reconcile(now)
         if self._is_time("housekeeping", now, HOUSEKEEPING):
             syncing.adopt_unseen()
@@ -76,6 +77,14 @@ class Ticker:
     def disconnected(self) -> None:
         """The database did not answer: nobody could send heartbeats, so silence proves nothing yet."""
         self.connected_at = None
+        self.was_disconnected = True
+
+    def _has_heard_workers(self, now: datetime) -> bool:
+        """Whether workers have had the time to say what they run, and what they have ended, since an outage.
+
+        A database that crashed may have forgotten starts: such a job waits, and has no message, but it runs.
+        """
+        return not self.was_disconnected or self._trusts_heartbeats(now)
 
     def _trusts_heartbeats(self, now: datetime) -> bool:
         return self.connected_at is not None and now - self.connected_at >= conf().heartbeat * 2

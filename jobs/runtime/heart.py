@@ -22,9 +22,10 @@ from celery.worker import state as worker_state
 from django.db import connection
 
 from jobs.conf import conf
-from jobs.engine import attending, finishing, losing
+from jobs.engine import attending, finishing, lifecycle, losing
 from jobs.engine.attending import Look
 from jobs.runtime import identity, intake, ledger, logs
+from jobs.runtime.intake import StartedRequest
 from jobs.runtime.request import DurableRequest
 
 logger = logging.getLogger(__name__)
@@ -113,10 +114,12 @@ class Heart(bootsteps.StartStopStep):  # type: ignore[misc]
         # Ends that the children have handed over, but that are not in the ledger yet, are nobody's loss.
         if not ledger.finisher().flush(FLUSH_SECONDS):
             return
-        look = attending.look(identity.worker_id(), (*running, *waiting))
+        started = {fence for fence, request in running.items() if isinstance(request, StartedRequest)}
+        look = attending.look(identity.worker_id(), (*running, *waiting), started=started)
         for fence, request in running.items():
             if fence.job_id in look.to_cancel:
                 _terminate(worker, request)
+        _start_again([running[fence] for fence in look.forgotten])
         for fence in look.lost & self.seen.lost & running.keys():
             _kill(running[fence])
         for fence in look.orphans & self.seen.orphans:
@@ -131,6 +134,22 @@ def _running() -> Iterator[DurableRequest]:
 
 def _terminate(worker: Any, request: DurableRequest) -> None:
     worker.consumer.call_soon(lambda: request.terminate(worker.pool, signal="SIGTERM"))
+
+
+def _start_again(requests: list[DurableRequest]) -> None:
+    """Start once more what runs here all the while: the database crashed before the starts were on its disk."""
+    wanted = [
+        intake.wanted(request.fence, request.task, request.delivery_info["routing_key"])
+        for request in requests
+    ]
+    for one in lifecycle.start(
+        wanted, worker_id=identity.worker_id(), margin=conf().lease, within_limits=True
+    ):
+        logger.warning(
+            "the start of job %s attempt %d was forgotten, and is recorded again",
+            one.fence.job_id,
+            one.fence.attempt,
+        )
 
 
 def _kill(request: DurableRequest) -> None:

@@ -110,13 +110,11 @@ class Intake:
     def take(self, headers: dict[str, Any], queue: str, properties: dict[str, Any]) -> None:
         """Take a message; a second one for the same attempt has nothing to say."""
         fence = Fence(headers["id"], headers[FENCE_HEADER])
-        if fence in self.hints:
+        if fence in self.hints or _is_here(fence):
             return
         info = {**properties.get("delivery_info", {}), "routing_key": queue, "redelivered": False}
         self.hints[fence] = Hint(headers, info, properties)
-        task = self.worker.app.tasks[headers["task"]]
-        limit = float(task.time_limit or self.worker.app.conf.task_time_limit)
-        self.starter.ask(Wanted(fence, headers["task"], queue, limit))
+        self.starter.ask(wanted(fence, self.worker.app.tasks[headers["task"]], queue))
 
     def answered(self, started: list[Started], refused: list[Refusal]) -> None:
         """Hand the starter's answer to the main loop (called in the starter's thread)."""
@@ -199,6 +197,17 @@ class Intake:
     def _give_back(self, fences: list[Fence]) -> None:
         for fence in fences:
             self.finisher.hand_over(ending.interrupted(fence))
+
+
+def wanted(fence: Fence, task: Any, queue: str) -> Wanted:
+    """Return what is asked of the ledger to start this attempt of a task."""
+    return Wanted(fence, task.name, queue, float(task.time_limit or task.app.conf.task_time_limit))
+
+
+def _is_here(fence: Fence) -> bool:
+    """Whether this worker has the attempt: the database may have forgotten its start in a crash."""
+    request = worker_state.requests.get(fence.job_id)
+    return request is not None and request.fence == fence
 
 
 def _announce(request: Any) -> None:

@@ -10,7 +10,6 @@ from celery import current_app
 from django.db import connection
 from django_celery_beat.models import PeriodicTask
 
-from jobs.conf import conf
 from jobs.models import Schedule
 from tests.jobs import tasks  # noqa: F401  (registers `tests.add`)
 
@@ -23,16 +22,14 @@ Allow = Callable[..., None]
 
 
 @pytest.fixture
-def allow(settings: Any) -> Iterator[Allow]:
+def allow(settings: Any) -> Allow:
     """Sets JADWAL_SCHEDULABLE, as a restart with another environment would. At first it names nothing."""
 
     def allow(*words: str) -> None:
         settings.JADWAL = {**settings.JADWAL, "SCHEDULABLE": list(words)}
-        conf.cache_clear()
 
     allow()
-    yield allow
-    conf.cache_clear()
+    return allow
 
 
 @pytest.fixture

@@ -202,6 +202,12 @@ class TestLook:
         fence = begin(job(), worker_id=me).fence
         assert attending.look(me, []).orphans == {fence}
 
+    def test_a_start_that_the_database_forgot_is_seen(self) -> None:
+        row = job()
+        begun, asked = Fence(row.id, 1), Fence(job().id, 1)
+        seen = attending.look(worker(), [begun, asked], started=[begun])
+        assert seen == Look(forgotten=frozenset([begun]))
+
     def test_a_wish_to_cancel_is_seen(self) -> None:
         from jobs.engine.cancelling import cancel
 

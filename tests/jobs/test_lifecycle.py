@@ -114,6 +114,38 @@ def test_a_late_writer_changes_nothing(end: str) -> None:
     assert Attempt.objects.filter(job_id=row.id).count() == 1
 
 
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_an_end_counts_whose_start_the_database_forgot(attempts: int) -> None:
+    """Starts do not wait for the disk: after a crash of the database the row may be what it was before."""
+    row = job()
+    if attempts == 2:
+        assert lifecycle.crash(begin(row).fence, "lost")
+    assert lifecycle.complete(Fence(row.id, attempts))
+    row.refresh_from_db()
+    assert (row.status, row.attempt) == ("completed", attempts)
+    last = row.attempts.get(number=attempts)
+    assert (last.outcome, last.started_at) == ("completed", last.finished_at)
+    assert not lifecycle.complete(Fence(row.id, attempts + 1)), "that fence was never given out"
+
+
+def test_a_forgotten_start_that_another_worker_made_is_that_workers() -> None:
+    row = job()
+    assert lifecycle.crash(begin(row).fence, "it, too, has gone")
+    assert not lifecycle.complete(Fence(row.id, 1))
+
+
+@pytest.mark.parametrize("end", ["retry_at", "crash", "interrupt", "continue_as"])
+def test_what_is_to_be_stopped_is_not_tried_again(end: str) -> None:
+    row = job()
+    fence = begin(row).fence
+    lifecycle.request_cancel([row.id])
+    assert MOVES[end][1](row, fence)
+    row.refresh_from_db()
+    assert (row.status, row.reason, row.cancel_requested_at) == ("cancelled", "cancelled", None)
+    assert row.finished_at is not None
+    assert row.attempts.count() == 1
+
+
 def test_crashes_and_errors_are_counted_apart() -> None:
     row = job()
     assert lifecycle.crash(begin(row).fence, "lost")

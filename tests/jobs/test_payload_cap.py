@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,17 +48,15 @@ Cap = Callable[..., None]
 
 
 @pytest.fixture(autouse=True)
-def cap(settings: Any) -> Iterator[Cap]:
+def cap(settings: Any) -> Cap:
     """Sets the most, as a restart with another environment would; 4 KiB at first."""
 
     def cap(most: object = MOST, *, result: object = MOST) -> None:
         sizes = {"MAX_PAYLOAD_BYTES": most, "MAX_RESULT_BYTES": result}
         settings.JADWAL = {**settings.JADWAL, **sizes}
-        conf.cache_clear()
 
     cap()
-    yield cap
-    conf.cache_clear()
+    return cap
 
 
 @pytest.fixture
@@ -89,7 +87,6 @@ def large() -> str:
 
 def test_the_most_is_a_mebibyte_unless_it_is_set(settings: Any) -> None:
     settings.JADWAL = {}
-    conf.cache_clear()
     assert (conf().max_payload_bytes, conf().max_result_bytes) == (MEBIBYTE, MEBIBYTE)
 
 

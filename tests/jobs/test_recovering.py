@@ -83,6 +83,15 @@ def test_silence_proves_nothing_just_after_the_database_came_back(redis: redis_c
     assert ticker.tick(now + conf().heartbeat * 2 + conf().sweep).rescued == 1
 
 
+def test_workers_speak_first_after_an_outage(redis: redis_client.Redis) -> None:
+    """What waits without a message may be running: the database has forgotten the start in its crash."""
+    job(available_at=database_now())
+    ticker, now = Ticker(), database_now() + minutes(1)
+    ticker.disconnected()
+    assert ticker.tick(now).republished == 0
+    assert ticker.tick(now + conf().heartbeat * 2).republished == 1
+
+
 def test_lost_messages_are_sent_again_and_others_are_not(redis: redis_client.Redis) -> None:
     rows = [job() for _ in range(5)]
     recovering.dispatching.publish(recovering.dispatching.messages_for(r.id for r in rows[:3]))

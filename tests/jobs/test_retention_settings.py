@@ -30,10 +30,8 @@ def retention(settings: Any) -> Any:
 
     def set_to(**values: Any) -> None:
         settings.JADWAL = {**settings.JADWAL, "RETENTION_DAYS": values}
-        conf.cache_clear()
 
-    yield set_to
-    conf.cache_clear()
+    return set_to
 
 
 def refusals() -> list[str]:
