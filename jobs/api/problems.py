@@ -14,6 +14,9 @@ from ninja.errors import AuthenticationError, HttpError, ValidationError
 from jobs.engine.payload import PayloadError, PayloadTooLarge
 from jobs.engine.permitting import NotPermittedError
 
+MOST_SWALLOWED, CHUNK = 32 * 1024 * 1024, 64 * 1024
+"""Bytes of a request that is too large which are read all the same, and how many at a time."""
+
 
 class Problem(Exception):
     """An answer that is an error: its status, and a sentence that says what to do."""
@@ -40,6 +43,18 @@ def answer(status: HTTPStatus, detail: str, **more: Any) -> HttpResponse:
     return response
 
 
+def too_large(request: HttpRequest, detail: str) -> HttpResponse:
+    """Return the problem document for a request that is not looked at.
+
+    What the client is still sending is read all the same, within reason: a server that answers and hangs up in
+    the middle of it leaves many clients with a broken pipe and no answer.
+    """
+    left = MOST_SWALLOWED
+    while left > 0 and (chunk := request.read(min(CHUNK, left))):
+        left -= len(chunk)
+    return answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
+
+
 def install(api: NinjaAPI) -> None:
     """Let `api` answer every error with a problem document."""
 
@@ -53,7 +68,7 @@ def install(api: NinjaAPI) -> None:
 
     @api.exception_handler(RequestDataTooBig)
     def _too_big(request: HttpRequest, exc: RequestDataTooBig) -> HttpResponse:
-        return answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The request is too large: pass an id instead.")
+        return too_large(request, "The request is too large: pass an id instead.")
 
     @api.exception_handler(PayloadError)
     def _payload(request: HttpRequest, exc: PayloadError) -> HttpResponse:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
@@ -60,8 +59,8 @@ class ApiMiddleware:
             return self.get_response(request)
         most = conf().max_payload_bytes * WRITTEN + REST
         if int(request.headers.get("Content-Length") or 0) > most:
-            return problems.answer(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            return problems.too_large(
+                request,
                 f"The request is larger than {most:,} bytes: store the data elsewhere and pass its id.",
             )
         shown = request.headers.get("Authorization", "").partition(" ")[2]

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 
+from jobs.engine import tokens
 from jobs.engine.cancelling import cancel
 from jobs.models import Attempt, Job
 from jobs.public import PayloadTooLarge
+from scheduler_project.standalone.processes import free_port
 from tests.acceptance.line import eventually
 from tests.faults import processes
 from tests.faults.scene import Scene
@@ -107,12 +113,27 @@ def test_a_payload_of_ten_megabytes(scene: Scene) -> None:
     ):
         with pytest.raises(PayloadTooLarge, match="JADWAL_MAX_PAYLOAD_BYTES"):
             hand_in()
+    assert answer_to_post(scene, task="jobs.canary", args=[big]) == (413, "application/problem+json")
     assert not Job.objects.exists()
     assert scene.client().llen("default") == 0
     tasks.record.delay(str(scene.notes))
     scene.oracle.wait_until_at_rest(10, scene.tails)
     scene.figures = scene.oracle.judge()
     assert worker.poll() is None
+
+
+def answer_to_post(scene: Scene, **document: Any) -> tuple[int, str]:
+    """Ask a web process for a job; return the status and the type of its answer."""
+    _, token = tokens.create("fault", User.objects.create_superuser("fault"))
+    address = f"127.0.0.1:{free_port()}"
+    web = scene.line.spawn("gunicorn", "scheduler_project.wsgi", "--bind", address)
+    eventually(lambda: b"Listening at" in scene.line.log_of(web), 20, scene.tails)
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    connection = HTTPConnection(address, timeout=20)
+    with closing(connection):
+        connection.request("POST", "/api/v1/jobs", json.dumps(document), headers)
+        answer = connection.getresponse()
+        return answer.status, answer.headers["Content-Type"]
 
 
 class WithChild:
