@@ -80,6 +80,10 @@ class GroupPool(AsynPool):  # type: ignore[misc]
             for leader in before - self.leaders():
                 end_group(leader)
 
+    @classmethod
+    def _help_stuff_finish(cls, pool: Any) -> None:
+        """Do not wait for what the children have not read: it is nobody's, and its jobs are waiting again."""
+
     def leaders(self) -> set[int]:
         """Return the process ids of the children."""
         return {child.pid for child in self._pool}
@@ -89,14 +93,21 @@ class DurablePool(TaskPool):  # type: ignore[misc]
     """The prefork pool over `GroupPool`."""
 
     Pool = GroupPool
+    no_one_is_awaited = False
+    """Whether the ends of all jobs are known, so that a stop need not wait to hear of them."""
 
     def on_stop(self) -> None:
         """Stop the children, and what they have started."""
-        self._and_their_groups(super().on_stop)
+        self._and_their_groups(self.on_terminate if self.no_one_is_awaited else super().on_stop)
 
     def on_terminate(self) -> None:
         """Kill the children, and what they have started."""
-        self._and_their_groups(super().on_terminate)
+        self._and_their_groups(self._kill)
+
+    def _kill(self) -> None:
+        if self._pool is not None:
+            self._pool._result_handler.terminate()  # else it reads what cancelled jobs may say, for half a second
+        super().on_terminate()
 
     def _and_their_groups(self, act: Any) -> None:
         leaders = self._pool.leaders() if self._pool is not None else set()

@@ -117,6 +117,7 @@ class DurableWorker(CeleryWorker):  # type: ignore[misc]
         except Exception:
             logger.exception("stopping without asking the database")
         finally:
+            self.pool.no_one_is_awaited = True
             connection.close()
 
     def _shutdown(self, warm: bool = True) -> None:
