@@ -154,7 +154,8 @@ _END = f"""
             attempt = before.attempt, started_at = before.began, hold = '', error = given.error,
             worker_id = NULL, expected_end_at = NULL, cancel_requested_at = NULL,
             available_at = COALESCE(given.available_at, job.available_at),
-            published_at = CASE WHEN given.status = 'waiting' THEN before.ended_at ELSE job.published_at END,
+            published_at = CASE WHEN given.status = 'waiting' AND NOT {_STOPPED} THEN before.ended_at
+                                ELSE job.published_at END,
             finished_at = CASE WHEN given.is_terminal OR {_STOPPED} THEN before.ended_at END,
             errors = CASE WHEN given.task IS NULL THEN job.errors + given.errors ELSE 0 END,
             crashes = CASE WHEN given.task IS NULL THEN job.crashes + given.crashes ELSE 0 END,

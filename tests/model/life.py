@@ -79,6 +79,7 @@ class Job:
 
     def end(self, status: Status, reason: Reason | str, now: datetime) -> None:
         self.status, self.reason, self.hold, self.finished_at = status, str(reason), "", now
+        self.cancel_requested_at = None
 
 
 @dataclass
@@ -193,8 +194,18 @@ class Life:
             return None
         assert job.started_at is not None
         job.attempts.append(Attempt(attempt, job.started_at, now, str(outcome)))
-        job.worker = job.expected_end_at = job.cancel_requested_at = None
+        job.worker = job.expected_end_at = None
         return job
+
+    def _go_on(self, job: Job, now: datetime, *, at: datetime | None = None) -> None:
+        """It is to run again; but what somebody wanted stopped stops here."""
+        if at is not None:
+            job.status, job.available_at = Status.DELAYED, at
+        if job.cancel_requested_at is not None:
+            job.end(Status.CANCELLED, Reason.CANCELLED, now)
+        elif at is None:
+            job.wait(now)
+            self.publish(job)
 
     def complete(self, id: str, attempt: int, now: datetime) -> bool:
         if job := self._end(id, attempt, Outcome.COMPLETED, now):
@@ -208,7 +219,8 @@ class Life:
     def retry(self, id: str, attempt: int, at: datetime, outcome: Outcome, now: datetime) -> bool:
         """It runs again, not before `at`; the attempt is charged."""
         if job := self._end(id, attempt, outcome, now):
-            job.status, job.available_at, job.errors = Status.DELAYED, at, job.errors + 1
+            job.errors += 1
+            self._go_on(job, now, at=at)
         return job is not None
 
     def fail(self, id: str, attempt: int, reason: Reason, outcome: Outcome, now: datetime) -> bool:
@@ -224,14 +236,12 @@ class Life:
             if job.crashes >= POISON:
                 job.end(Status.FAILED, Reason.POISON, now)
             else:
-                job.wait(now)
-                self.publish(job)
+                self._go_on(job, now)
         return job is not None
 
     def interrupt(self, id: str, attempt: int, now: datetime) -> bool:
         if job := self._end(id, attempt, Outcome.INTERRUPTED, now):
-            job.wait(now)
-            self.publish(job)
+            self._go_on(job, now)
         return job is not None
 
     def cancel_running(self, id: str, attempt: int, now: datetime) -> bool:
