@@ -42,17 +42,16 @@ calls = st.tuples(
     st.sampled_from([None, 1, 2]),
 )
 """Queue, countdown, expiry, concurrency key, most attempts."""
-messages = st.tuples(st.just("deliver"), which, st.sampled_from(NAMES))
+messages = st.tuples(which, st.sampled_from(NAMES))
 forgeries = st.tuples(
-    st.just("start"),
     which,
     st.sampled_from(NAMES),
     st.sampled_from([0, 0, 0, -1, 1]),
     often_right,
     often_right,
 )
-ends = st.tuples(st.just("end"), which, st.sampled_from(ENDS))
-handfuls = st.tuples(st.just("end_together"), st.lists(which, min_size=2, max_size=4))
+ends = st.tuples(which, st.sampled_from(ENDS))
+handfuls = st.tuples(st.lists(which, min_size=2, max_size=4))
 decisions = st.tuples(
     st.sampled_from(["cancel", "replay", "discard", "replay all", "replay all", "cancel all"]), which
 )
@@ -66,13 +65,32 @@ changes = st.one_of(
     st.tuples(st.sampled_from(["pause_queue", "resume_queue", "redis_loses"]), st.sampled_from(QUEUES)),
     st.tuples(st.sampled_from(["worker_starts", "worker_beats", "worker_stops"]), st.sampled_from(NAMES)),
 )
+passing = st.tuples(st.sampled_from([*MOMENTS * 3, *SPANS]), st.sampled_from(VERBS))
+
+
+def _weighted(**weights: tuple[int, st.SearchStrategy[Any]]) -> st.SearchStrategy[tuple[str, Any]]:
+    """One of these acts, each as often as its weight says: its name, and how."""
+    names = [name for name, (weight, _) in weights.items() for _ in range(weight)]
+    return st.sampled_from(names).flatmap(lambda name: st.tuples(st.just(name), weights[name][1]))
+
+
+acts = _weighted(
+    somebody_calls=(2, calls),
+    workers_begin=(6, messages),
+    workers_forge=(1, forgeries),
+    workers_end=(5, ends),
+    workers_end_together=(1, handfuls),
+    people_decide=(2, decisions),
+    people_change=(1, changes),
+    time_passes=(5, passing),
+)
 
 
 class LifeOfJobs(Acts, RuleBasedStateMachine):
     """Jobs, workers, limits, two schedules and a beat.
 
-    There are few rules with many ways each, because Hypothesis leaves out about half of the rules in each
-    example: an example without starts, or without ends, tells nothing.
+    There is one rule with many ways, because Hypothesis leaves out about half of the rules in each example: an
+    example without starts, or without ends, tells nothing.
     """
 
     def __init__(self) -> None:
@@ -101,38 +119,44 @@ class LifeOfJobs(Acts, RuleBasedStateMachine):
         for call in first:
             self.enqueue(*call)
 
-    @rule(call=calls)
-    def somebody_calls(self, call: tuple[Any, ...]) -> None:
+    @rule(act=acts)
+    def something_happens(self, act: tuple[str, Any]) -> None:
+        name, how = act
+        getattr(self, name)(*how)
+
+    def somebody_calls(self, *call: Any) -> None:
         self.enqueue(*call)
 
-    @rule(what=st.one_of(messages, messages, forgeries, ends, ends, handfuls))
-    def workers_work(self, what: tuple[Any, ...]) -> None:
-        verb, number, *how = what
-        if verb == "deliver" and self.life.messages:
-            self._note(self.deliver(_pick(self.life.messages, number), *how))
-        elif verb == "start" and self.life.jobs:
+    def workers_begin(self, number: int, name: str) -> None:
+        if self.life.messages:
+            self._note(self.deliver(_pick(self.life.messages, number), name))
+
+    def workers_forge(self, number: int, *how: Any) -> None:
+        if self.life.jobs:
             self._note(self.start(_pick([*self.life.jobs], number), *how))
-        elif verb == "end" and self.executions:
-            getattr(self, how[0])(_pick(self.executions, number))
-        elif verb == "end_together" and self.executions:
-            some = {one.fence.job_id: one for one in (_pick(self.executions, n) for n in number)}
+
+    def workers_end(self, number: int, how: str) -> None:
+        if self.executions:
+            getattr(self, how)(_pick(self.executions, number))
+
+    def workers_end_together(self, numbers: list[int]) -> None:
+        if self.executions:
+            some = {one.fence.job_id: one for one in (_pick(self.executions, n) for n in numbers)}
             self.finish_together([*some.values()])
 
     def _note(self, execution: Execution | None) -> None:
         if execution is not None:
             self.executions.append(execution)
 
-    @rule(what=st.one_of(decisions, changes))
-    def people_act(self, what: tuple[Any, ...]) -> None:
-        verb, *how = what
-        if verb.split()[0] not in ("cancel", "replay", "discard"):
-            getattr(self, verb)(*how)
-        elif self.life.jobs:
-            id = _pick([*self.life.jobs], how[0])
+    def people_decide(self, verb: str, number: int) -> None:
+        if self.life.jobs:
+            id = _pick([*self.life.jobs], number)
             self.enqueue_again(id)
             getattr(self, verb.split()[0])([*self.life.jobs] if verb.endswith("all") else [id])
 
-    @rule(delta=st.sampled_from([*MOMENTS * 3, *SPANS]), what=st.sampled_from(VERBS))
+    def people_change(self, verb: str, *how: Any) -> None:
+        getattr(self, verb)(*how)
+
     def time_passes(self, delta: timedelta, what: str) -> None:
         self.wait(delta)
         if what:

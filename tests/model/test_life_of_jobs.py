@@ -22,7 +22,7 @@ from tests.model.stage import START, Stage
 pytestmark = pytest.mark.django_db(transaction=True)
 
 SHORT = settings(
-    max_examples=60,
+    max_examples=40,
     stateful_step_count=40,
     deadline=None,
     print_blob=True,
