@@ -12,8 +12,9 @@ class JobsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the system checks, and what makes the permissions to schedule."""
-        from jobs import checks  # noqa: F401
+        """Register the system checks, what is audited, and what makes the permissions to schedule."""
+        from jobs import audited, checks  # noqa: F401
         from jobs.engine import permissions
 
+        audited.register()
         post_migrate.connect(permissions.create, sender=self, dispatch_uid="jobs.schedule_tasks")

@@ -26,10 +26,10 @@ ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "loca
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
 INSTALLED_APPS = [
-    "unfold",
+    "scheduler_project.apps.LookConfig",
     "unfold.contrib.filters",
     "unfold.contrib.forms",
-    "django.contrib.admin",
+    "scheduler_project.apps.ConsoleConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -39,8 +39,8 @@ INSTALLED_APPS = [
     "django_celery_beat",
     "django_celery_results",
     "auditlog",
-    "django_typer",
-    "scheduler_project.apps.ProjectConfig",
+    "scheduler_project.apps.ProjectConfig",  # before the next: its `shellcompletion` comes first
+    "scheduler_project.apps.CommandLineConfig",
     "jobs",
     "notifications",
     "billing",

@@ -13,6 +13,8 @@ def healthz(request: HttpRequest) -> HttpResponse:
     return HttpResponse("ok", content_type="text/plain")
 
 
+admin.autodiscover()  # here, and not in every process: see `scheduler_project.apps`
+
 urlpatterns = [
     path("healthz", healthz),
     path("api/v1/", api.urls),

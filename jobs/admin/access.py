@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from auditlog.models import LogEntry
-from auditlog.registry import auditlog
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as BaseGroupAdmin
 from django.contrib.auth.admin import UserAdmin as BaseUserAdmin
@@ -13,16 +12,6 @@ from django.contrib.auth.models import Group, User
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
-
-# Who may do what is changed by people, too.
-auditlog.register(
-    User,
-    exclude_fields=["last_login"],
-    mask_fields=["password"],
-    mask_callable="jobs.rules.redaction.mask",
-    m2m_fields={"groups", "user_permissions"},
-)
-auditlog.register(Group, m2m_fields={"permissions"})
 
 admin.site.unregister(User)
 admin.site.unregister(Group)

@@ -11,7 +11,6 @@ from ipaddress import ip_address
 from typing import Any
 
 from auditlog.models import LogEntry
-from auditlog.registry import auditlog
 from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.models import CHANGE
@@ -21,13 +20,7 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django_celery_beat.models import (
-    ClockedSchedule,
-    CrontabSchedule,
-    IntervalSchedule,
-    PeriodicTask,
-    SolarSchedule,
-)
+from django_celery_beat.models import PeriodicTask
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
@@ -37,18 +30,6 @@ from jobs.admin.paging import CappedPaginator, PlainList
 from jobs.admin.presenting import DASH, two_lines, when
 from jobs.engine import auditing
 from jobs.engine.auditing import Actor
-from jobs.engine.editing import POLICY_FIELDS
-from jobs.models import Schedule
-
-auditlog.register(
-    PeriodicTask,
-    exclude_fields=["last_run_at", "total_run_count", "date_changed"],
-    mask_fields=["args", "kwargs", "headers"],
-    mask_callable="jobs.rules.redaction.redact_json",
-)
-auditlog.register(Schedule, include_fields=sorted(POLICY_FIELDS))
-for _model in (CrontabSchedule, IntervalSchedule, ClockedSchedule, SolarSchedule):
-    auditlog.register(_model)
 
 KINDS = {"periodic task": "schedule"}
 VERBS = {0: "created", 1: "changed", 2: "deleted", 3: "looked at"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from auditlog.registry import auditlog
 from django.contrib import admin
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
@@ -10,9 +9,6 @@ from unfold.admin import ModelAdmin
 
 from jobs.admin.presenting import DASH
 from jobs.models import Blackout, Calendar, Limit
-
-for _model in (Calendar, Blackout, Limit):
-    auditlog.register(_model, exclude_fields=["next_start_at"] if _model is Limit else [])
 
 
 @admin.register(Calendar)

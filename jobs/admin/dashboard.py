@@ -15,6 +15,7 @@ from jobs.admin.presenting import badge, job_url, relative, schedule_url, span, 
 from jobs.admin.workers import LOOK as WORKER_LOOK
 from jobs.engine.clock import database_now
 from jobs.insight import dashboard as readers
+from jobs.insight import throughput
 from jobs.models import Schedule
 from jobs.rules.states import Status
 
@@ -48,27 +49,29 @@ def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
 
 def _jobs(now: Any) -> dict[str, Any]:
-    totals = readers.totals(now)
     jobs = reverse("admin:jobs_job_changelist")
     queues = readers.queues(now, getattr(settings, "QUEUES", ()))
+    ended = throughput.ended(now)
+    counts = {**readers.live(queues), **ended.texts}
     return {
         "tiles": [
             {
                 "name": name,
-                "count": totals.text(name),
-                "look": LOOK.get(name, "plain") if totals.counts.get(name) else "plain",
+                "count": counts[name],
+                "look": "plain" if counts[name] == "0" else LOOK.get(name, "plain"),
                 "when": "now" if name in ("active", "waiting", "delayed") else "last 24 hours",
                 "url": f"{jobs}?status__exact={name}",
             }
             for name in TILES
         ],
         "queues": [
-            {"row": row, "oldest": span(row.oldest_waiting) if row.oldest_waiting is not None else "–",
+            {"row": row, "waiting": throughput.capped(row.waiting, readers.COUNT_LIMIT),
+             "oldest": span(row.oldest_waiting) if row.oldest_waiting is not None else "–",
              "url": f"{jobs}?queue={row.name}"}
             for row in queues
         ],
         "stuck": [row.name for row in queues if row.is_stuck],
-        "chart": _chart(readers.hours(now)),
+        "chart": _chart(ended.hours),
         "failures": [
             {
                 "url": job_url(job.id),
@@ -106,7 +109,7 @@ def _schedules(now: Any) -> dict[str, Any]:
     }
 
 
-def _chart(hours: list[readers.Hour]) -> dict[str, Any]:
+def _chart(hours: list[throughput.Hour]) -> dict[str, Any]:
     """Return the bars of the last 24 hours as shares of the highest."""
     most = max((hour.completed + hour.failed for hour in hours), default=0)
     bars = [

@@ -55,6 +55,14 @@ class QueueFilter(DropdownFilter):  # type: ignore[misc]
         return queryset.filter(queue=self.value()) if self.value() else queryset
 
 
+def _error_groups(request: HttpRequest) -> list[dashboard.ErrorGroup]:
+    """Return what failed alike: read once for a page, which shows it in two places."""
+    if "jobs.error_groups" not in request.META:
+        request.META["jobs.error_groups"] = dashboard.error_groups()
+    found: list[dashboard.ErrorGroup] = request.META["jobs.error_groups"]
+    return found
+
+
 class ErrorFilter(DropdownFilter):  # type: ignore[misc]
     """Dead letters by the class of their error."""
 
@@ -63,7 +71,7 @@ class ErrorFilter(DropdownFilter):  # type: ignore[misc]
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """Return the classes among the dead letters."""
         dead = request.GET.get("status__exact") == Status.FAILED
-        names = {group.error for group in dashboard.error_groups()} if dead else set()
+        names = {group.error for group in _error_groups(request)} if dead else set()
         names |= set(filter(None, [request.GET.get("exception")]))
         return [(name, name) for name in sorted(names)]
 
@@ -114,7 +122,6 @@ class JobAdmin(JobActs, ReadOnlyAdmin):
     list_fullwidth = True
     search_fields = ("id",)
     search_help_text = "Job id, schedule or task"
-    ordering = ("-created_at", "-id")
     sortable_by = ()
     fields = ("id",)
 
@@ -141,8 +148,19 @@ class JobAdmin(JobActs, ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Job]:
         """Return jobs without their payloads, which the list does not show."""
-        rows: QuerySet[Job] = super().get_queryset(request)
-        return rows.defer("args", "kwargs", "headers", "backoff")
+        rows: Any = super().get_queryset(request)
+        if request.GET.get("status__exact") == Status.DELAYED:
+            rows = rows.delayed()
+        found: QuerySet[Job] = rows.defer("args", "kwargs", "headers", "backoff")
+        return found
+
+    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
+        """Return the latest made first, and of the completed the last that ended.
+
+        Those have an index by their end. On the way through the newest there might be a long queue before them.
+        """
+        done = request.GET.get("status__exact") == Status.COMPLETED
+        return ("-finished_at", "-id") if done else ("-created_at", "-id")
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """Show the list; among the failed, what failed alike is counted at the top."""
@@ -155,7 +173,7 @@ class JobAdmin(JobActs, ReadOnlyAdmin):
     def _dead_letters(self, request: HttpRequest) -> dict[str, Any]:
         chosen = request.GET.get("exception"), request.GET.get("task")
         groups = []
-        for group in dashboard.error_groups():
+        for group in _error_groups(request):
             query = QueryDict(mutable=True)
             query.update({"status__exact": "failed", "exception": group.error, "task": group.task})
             active = chosen == (group.error, group.task)

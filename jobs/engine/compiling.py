@@ -230,7 +230,7 @@ def queue_for(task: str, queue: str | None = None) -> str:
     return str(getattr(target, "name", target) or app.conf.task_default_queue)
 
 
-@lru_cache(maxsize=10_000)
+@lru_cache(maxsize=2_000)
 def read_timing(document: str) -> Timing:
     """Return the values in a stored `spec` document. Cached: schedules change rarely."""
     raw = json.loads(document)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,18 +12,46 @@ from django.db import connection
 from jobs.conf import conf
 from jobs.engine.compiling import CompileError
 from jobs.insight import beats, previewing
+from jobs.insight.throughput import capped
 from jobs.models import Job, Schedule, Worker
 from jobs.rules.describe import describe
 from jobs.rules.states import Status
 
-COUNT_LIMIT = 100_000
-"""Counting stops here: more is more."""
-HOUR_LIMIT = 20_000
-GROUP_WINDOW = 10_000
+COUNT_LIMIT = 50_000
+"""Counting the waiting jobs of a queue stops here: more is more."""
+LATER_LIMIT = 5_000
+"""So many active and delayed jobs are looked at: an index has no queue for them, so their rows are read."""
+GROUP_WINDOW = 5_000
 """Dead letters that are looked at to group them by error."""
 LATE = timedelta(seconds=15)
 """A schedule that is overdue for longer was not forgotten by chance."""
-FINISHED = (Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.SKIPPED)
+
+_WAITING = """
+    WITH RECURSIVE names AS (
+        (SELECT queue FROM jobs_job WHERE status = 'waiting' ORDER BY queue LIMIT 1)
+        UNION ALL
+        SELECT (SELECT job.queue FROM jobs_job AS job WHERE job.status = 'waiting' AND job.queue > names.queue
+                ORDER BY job.queue LIMIT 1)
+        FROM names WHERE names.queue IS NOT NULL
+    )
+    SELECT queue,
+           (SELECT count(*) FROM (SELECT 1 FROM jobs_job AS job WHERE job.status = 'waiting'
+                AND job.queue = names.queue LIMIT %(limit)s) AS found),
+           (SELECT min(job.available_at) FROM jobs_job AS job
+            WHERE job.status = 'waiting' AND job.queue = names.queue)
+    FROM names WHERE queue IS NOT NULL
+"""
+"""The queues with waiting jobs, from the index alone: the next name is looked up, not found among all rows."""
+# The delayed are in two indexes, those that are held back and those that are not; each is named by its condition.
+_STARTED_OR_LATER = """
+    SELECT queue, status, count(*) FROM (
+        (SELECT queue, status FROM jobs_job WHERE status = 'active' LIMIT %(limit)s)
+        UNION ALL
+        (SELECT queue, status FROM jobs_job WHERE status = 'delayed' AND hold = '' LIMIT %(limit)s)
+        UNION ALL
+        (SELECT queue, status FROM jobs_job WHERE status = 'delayed' AND hold <> '' LIMIT %(limit)s)
+    ) AS found GROUP BY queue, status
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +117,6 @@ class ErrorGroup:
 
 
 @dataclass(frozen=True, slots=True)
-class Hour:
-    """What ended in one hour."""
-
-    start: datetime
-    completed: int
-    failed: int
-
-
-@dataclass(frozen=True, slots=True)
 class LastJob:
     """The newest job of a schedule."""
 
@@ -105,18 +124,6 @@ class LastJob:
     status: str
     reason: str
     created_at: datetime
-
-
-@dataclass(slots=True)
-class Totals:
-    """Jobs per status: finished ones of the last 24 hours, the others now."""
-
-    counts: dict[str, int] = field(default_factory=dict)
-
-    def text(self, status: str) -> str:
-        """Return a count for people, `100,000+` where counting stopped."""
-        count = self.counts.get(status, 0)
-        return f"{COUNT_LIMIT:,}+" if count > COUNT_LIMIT else f"{count:,}"
 
 
 def _rows(sql: str, params: Sequence[Any] | dict[str, Any] = ()) -> list[tuple[Any, ...]]:
@@ -146,53 +153,14 @@ def beat_health(now: datetime) -> BeatHealth:
     return BeatHealth("ok", f"Every schedule is decided on time, by {count} scheduler(s).", trouble=trouble)
 
 
-def totals(now: datetime) -> Totals:
-    """Return the number of jobs per status."""
-    # The statuses are written out: the planner uses a partial index only for a status that it knows.
-    ended = """SELECT %(status)s, count(*) FROM (SELECT 1 FROM jobs_job WHERE status = %(status)s
-               AND finished_at > %(since)s LIMIT %(limit)s) AS found"""
-    live = """SELECT %(status)s, count(*) FROM (SELECT 1 FROM jobs_job WHERE status = %(status)s
-              LIMIT %(limit)s) AS found"""
-    since, counts = now - timedelta(hours=24), {}
-    for status in Status:
-        params = {"status": str(status), "since": since, "limit": COUNT_LIMIT + 1}
-        [(name, count)] = _rows(ended if status in FINISHED else live, params)
-        counts[name] = count
-    return Totals(counts)
-
-
-def hours(now: datetime) -> list[Hour]:
-    """Return what completed and what failed in each of the last 24 hours."""
-    sql = """SELECT h.start, (SELECT count(*) FROM (
-                 SELECT 1 FROM jobs_job WHERE status = %(status)s AND finished_at >= h.start
-                 AND finished_at < h.start + interval '1 hour' LIMIT %(limit)s) AS found)
-             FROM generate_series(date_trunc('hour', %(now)s::timestamptz) - interval '23 hours',
-                                  date_trunc('hour', %(now)s::timestamptz), interval '1 hour') AS h(start)"""
-    completed, failed = (
-        dict(_rows(sql, {"now": now, "status": status, "limit": HOUR_LIMIT}))
-        for status in ("completed", "failed")
-    )
-    return [Hour(start, count, failed[start]) for start, count in sorted(completed.items())]
-
-
 def queues(now: datetime, expected: Iterable[str] = ()) -> list[QueueRow]:
     """Return every queue that is expected, has work, or has a worker."""
     found: dict[str, QueueRow] = {name: QueueRow(name) for name in expected}
-    rows = _rows(
-        """SELECT queue, status, count(*), min(available_at) FROM (
-               (SELECT queue, status, available_at FROM jobs_job WHERE status = 'waiting' LIMIT %(limit)s)
-               UNION ALL
-               (SELECT queue, status, available_at FROM jobs_job WHERE status = 'active' LIMIT %(limit)s)
-               UNION ALL
-               (SELECT queue, status, available_at FROM jobs_job WHERE status = 'delayed' LIMIT %(limit)s)
-           ) AS live GROUP BY queue, status""",
-        {"limit": COUNT_LIMIT},
-    )
-    for name, status, count, oldest in rows:
+    for name, count, oldest in _rows(_WAITING, {"limit": COUNT_LIMIT}):
         row = found.setdefault(name, QueueRow(name))
-        setattr(row, status, count)
-        if status == Status.WAITING:
-            row.oldest_waiting = max(now - oldest, timedelta(0))
+        row.waiting, row.oldest_waiting = count, max(now - oldest, timedelta(0))
+    for name, status, count in _rows(_STARTED_OR_LATER, {"limit": LATER_LIMIT}):
+        setattr(found.setdefault(name, QueueRow(name)), status, count)
     alive = Worker.objects.alive(now, conf().lease)  # type: ignore[attr-defined]
     for names, slots in alive.values_list("queues", "concurrency"):
         for name in names:
@@ -200,6 +168,16 @@ def queues(now: datetime, expected: Iterable[str] = ()) -> list[QueueRow]:
             row.workers += 1
             row.slots += slots
     return sorted(found.values(), key=lambda row: row.name)
+
+
+def live(rows: Sequence[QueueRow]) -> dict[str, str]:
+    """Return for people how many jobs are active, waiting and delayed, by the rows of all queues."""
+    texts = {}
+    for status in (Status.ACTIVE, Status.DELAYED):
+        texts[str(status)] = capped(sum(getattr(row, status) for row in rows), LATER_LIMIT)
+    more = "+" if any(row.waiting >= COUNT_LIMIT for row in rows) else ""
+    texts["waiting"] = f"{sum(row.waiting for row in rows):,}{more}"
+    return texts
 
 
 def worker_rows(now: datetime, workers: Sequence[Worker]) -> list[WorkerRow]:

@@ -28,6 +28,10 @@ class JobQuerySet(models.QuerySet["Job"]):
         """Failed jobs that nobody has replayed or discarded."""
         return self.filter(status=Status.FAILED)
 
+    def delayed(self) -> JobQuerySet:
+        """Jobs that are not due, or held back; said in the two halves that have an index each."""
+        return self.filter(Q(hold="") | ~Q(hold=""), status=Status.DELAYED)
+
     def promotable(self, now: datetime) -> JobQuerySet:
         """Delayed jobs whose time has come and which nothing holds back."""
         return self.filter(status=Status.DELAYED, hold="", available_at__lte=now)

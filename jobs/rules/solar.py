@@ -8,16 +8,11 @@ its identity.
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
-
-import ephem as _ephem
 
 from jobs.rules import zones
 from jobs.rules.nominal import Nominal
-
-# The stub of ephem that celery-types installs is empty: the checker knows none of its names.
-ephem: Any = _ephem
 
 SEARCH_DAYS = 400
 """Days to look ahead: polar days and nights last at most half a year."""
@@ -104,7 +99,7 @@ def _events_of_day(spec: SolarSpec, day: int) -> tuple[datetime, ...]:
 
     Twice a year near the pole a day may have two: a sunset just after midnight and one just before.
     """
-    event = _EVENTS[spec.event]
+    event, ephem = _EVENTS[spec.event], _library()
     observer = ephem.Observer()
     observer.lat, observer.lon = str(spec.latitude), str(spec.longitude)
     observer.elevation, observer.pressure, observer.horizon = 0, 0, event.horizon
@@ -125,7 +120,18 @@ def _events_of_day(spec: SolarSpec, day: int) -> tuple[datetime, ...]:
     return tuple(events)
 
 
+@cache
+def _library() -> Any:
+    """Return ephem, loaded where the sun is asked for: few have such a schedule, and none else carries its weight.
+
+    The stub of ephem that celery-types installs is empty: the checker knows none of its names.
+    """
+    import ephem
+
+    return ephem
+
+
 def _search(observer: Any, event: _Event) -> datetime:
     options = {"use_center": True} if event.use_center else {}
-    moment: datetime = getattr(observer, event.method)(ephem.Sun(), **options).datetime()
+    moment: datetime = getattr(observer, event.method)(_library().Sun(), **options).datetime()
     return moment.replace(microsecond=0, tzinfo=UTC)

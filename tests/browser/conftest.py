@@ -6,17 +6,15 @@ others with `-m "not browser"`.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-
-@pytest.fixture(autouse=True)
-def _synchronous(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Playwright's event loop makes Django think that it is called from asynchronous code."""
-    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+# Playwright's event loop makes Django think that it is called from asynchronous code.
+os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -286,3 +287,17 @@ def test_statuses_are_tabs(admin: Client) -> None:
     page = admin.get(LIST).content.decode()
     for value in Status:
         assert f"status__exact={value}" in page
+
+
+def test_the_lists_have_an_order_that_an_index_gives(admin: Client) -> None:
+    first, second = job(), job()
+    for row, at in ((second, NOON), (first, NOON + timedelta(minutes=1))):
+        lifecycle.complete(begin(row).fence, now=at)
+    later = job(Status.DELAYED, available_at=NOON + timedelta(days=1))
+    held = job(Status.DELAYED, hold="overlap")
+    listed = {
+        name: [row.id for row in admin.get(f"{LIST}?status__exact={name}").context["cl"].result_list]
+        for name in ("completed", "delayed")
+    }
+    assert listed["completed"] == [first.id, second.id], "the last that ended comes first"
+    assert set(listed["delayed"]) == {later.id, held.id}

@@ -26,6 +26,7 @@ from jobs.engine import (
 )
 from jobs.engine.clock import database_now
 from jobs.engine.records import Fence, Wanted
+from jobs.insight import dashboard, throughput
 from jobs.models import Job
 from tests.jobs.builders import NOON, every, job, worker
 
@@ -170,6 +171,19 @@ HOT: dict[str, tuple[Callable[[], object], set[str]]] = {
         lambda: list(Job.objects.dead_letters().newest()[:100]),  # type: ignore[attr-defined]
         {"jobs_job_by_status"},
     ),
+    "the delayed": (
+        lambda: list(Job.objects.delayed().newest()[:100]),  # type: ignore[attr-defined]
+        {"jobs_job_delayed", "jobs_job_held"},
+    ),
+    "what completed last": (
+        lambda: list(Job.objects.filter(status="completed").order_by("-finished_at", "-id")[:100]),
+        {"jobs_job_finished"},
+    ),
+    "the queues of the overview": (
+        lambda: dashboard.queues(database_now()),
+        {"jobs_job_waiting", "jobs_job_active", "jobs_job_delayed", "jobs_job_held"},
+    ),
+    "what ended, on the overview": (lambda: throughput.ended(database_now()), {"jobs_job_finished"}),
     "the jobs of a schedule": (
         lambda: list(Job.objects.filter(schedule_id=1).order_by("-created_at")[:100]),
         {"jobs_job_history"},

@@ -30,7 +30,8 @@ PRODUCTION = {
 
 def manage(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a command with these variables and none of ours."""
-    ours = set(settings_variables()) | {"DJANGO_SETTINGS_MODULE"}
+    # The tests with a browser, in this same process, need the last one.
+    ours = set(settings_variables()) | {"DJANGO_SETTINGS_MODULE", "DJANGO_ALLOW_ASYNC_UNSAFE"}
     environment = {name: value for name, value in os.environ.items() if name not in ours}
     return subprocess.run(
         [sys.executable, "manage.py", *words],
