@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from celery import current_app
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
-from jobs.engine import auditing, lifecycle
+from jobs.engine import aftermath, auditing, lifecycle
 from jobs.engine.dispatching import BROKER_ERRORS, doorbell
 from jobs.models import Job
 from jobs.rules.states import Hold, Status
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """To revoke tasks: what workers are told."""
+
+    ids: Sequence[str]
+    terminate: bool = False
+    """Also those that run, which get `signal`."""
+    signal: str | int | None = "SIGTERM"
+    destination: Sequence[str] | None = None
+    """Names of workers; None: all of them."""
 
 
 def cancel(ids: Sequence[str], *, now: datetime | None = None, kill: bool = False) -> tuple[int, int]:
@@ -25,14 +38,47 @@ def cancel(ids: Sequence[str], *, now: datetime | None = None, kill: bool = Fals
     broadcast, or finds the mark at its next heartbeat. `kill` sends SIGKILL instead of SIGTERM.
     """
     with transaction.atomic():
-        # What is being retried or rescued at this moment looks active to one statement and is not to the next:
-        # the rows stand still first. In one order, so that two such calls cannot wait for each other.
-        list(Job.objects.filter(id__in=ids).order_by("id").select_for_update().values_list("id"))
-        cancelled = lifecycle.cancel_pending(ids, now=now)
+        _hold_still(ids)
+        cancelled = cancel_pending(ids, now=now)
         asked = lifecycle.request_cancel(ids, now=now)
         auditing.record_jobs([*cancelled, *asked], "cancel", kill=kill)
-        transaction.on_commit(lambda: _broadcast(asked, kill=kill), robust=True)
+        order = Order(asked, terminate=True, signal="SIGKILL" if kill else "SIGTERM")
+        transaction.on_commit(lambda: broadcast(order), robust=True)
     return len(cancelled), len(asked)
+
+
+def revoke(order: Order, *, silent: bool = False) -> None:
+    """Cancel the jobs of `order` that have not started; with `terminate`, ask the running ones to stop.
+
+    Unless it is to be `silent`, workers are told when that is committed: one may have a message of another
+    program that is no job yet.
+    """
+    with transaction.atomic():
+        _hold_still(order.ids)
+        reached = cancel_pending(order.ids)
+        if order.terminate:
+            reached += lifecycle.request_cancel(order.ids)
+        auditing.record_jobs(reached, "cancel", kill=False)
+        if not silent:
+            transaction.on_commit(lambda: broadcast(order), robust=True)
+
+
+def _hold_still(ids: Sequence[str]) -> None:
+    """Lock jobs: what is being retried or rescued looks active to one statement and is not to the next.
+
+    In one order, so that two calls cannot wait for each other.
+    """
+    list(Job.objects.filter(id__in=ids).order_by("id").select_for_update().values_list("id"))
+
+
+def cancel_pending(ids: Sequence[str], *, now: datetime | None = None) -> list[str]:
+    """Cancel those of `ids` that have not started, with all that follows from it; return which they are.
+
+    Belongs into a transaction.
+    """
+    cancelled = lifecycle.cancel_pending(ids, now=now)
+    aftermath.revoked(cancelled, "revoked")
+    return cancelled
 
 
 def purgeable(queue: str, before: datetime) -> QuerySet[Job]:
@@ -48,7 +94,7 @@ def purge(queue: str, before: datetime, *, limit: int = 1_000) -> int:
     """
     while ids := list(purgeable(queue, before).values_list("id", flat=True)[:limit]):
         with transaction.atomic():
-            cancelled = lifecycle.cancel_pending(ids)
+            cancelled = cancel_pending(ids)
             if cancelled:
                 auditing.record_queue(queue, "purge", cancelled=len(cancelled))
         if cancelled:
@@ -56,16 +102,16 @@ def purge(queue: str, before: datetime, *, limit: int = 1_000) -> int:
     return 0
 
 
-def _broadcast(ids: Sequence[str], *, kill: bool) -> None:
-    """Tell all workers, as `control.revoke` does; but that would try for as long as the broker is away."""
-    if not ids or doorbell.is_muted():
+def broadcast(order: Order) -> None:
+    """Tell workers, as Celery's `control.revoke` does; but that tries for as long as the broker is away."""
+    if not order.ids or doorbell.is_muted():
         return
     exchange = current_app.control.mailbox.exchange
-    arguments = {"task_id": list(ids), "terminate": True, "signal": "SIGKILL" if kill else "SIGTERM"}
+    arguments = {"task_id": list(order.ids), "terminate": order.terminate, "signal": order.signal}
     try:
         with current_app.producer_or_acquire() as producer:
             producer.publish(
-                {"method": "revoke", "arguments": arguments, "destination": None},
+                {"method": "revoke", "arguments": arguments, "destination": order.destination},
                 exchange=exchange.name,
                 declare=[exchange],
                 headers={"clock": current_app.clock.forward(), "expires": 0},

@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 FENCE_HEADER = "jadwal_attempt"
 """The header that carries the attempt a message is for; a message without it is a foreign one."""
 
+STAMPS = ("stamped_headers", "stamps")
+"""Headers by which a worker knows a task that was revoked by its stamps."""
+
 BROKER_ERRORS = (OperationalError, RedisError, OSError)
 MOST_PUSHED = 1_000
 """Messages in one command: Redis does nothing else meanwhile."""
@@ -116,6 +119,7 @@ class Message:
             "origin": "jadwal",
             "ignore_result": self.headers.get("ignore_result", False),
             FENCE_HEADER: self.attempt,
+            **{key: self.headers[key] for key in STAMPS if key in self.headers},
         }
 
 

@@ -191,11 +191,11 @@ _collecting: ContextVar[Ending | None] = ContextVar("jadwal_ending", default=Non
 
 
 @contextmanager
-def collecting(ending: Ending) -> Iterator[None]:
+def collecting(ending: Ending) -> Iterator[Ending]:
     """Let what Celery would write at the end of a task become part of `ending` instead."""
     token = _collecting.set(ending)
     try:
-        yield
+        yield ending
     finally:
         _collecting.reset(token)
 

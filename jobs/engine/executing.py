@@ -16,8 +16,19 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+from django.db import transaction
+
 from jobs.conf import conf
-from jobs.engine import held_secrets, lifecycle, limiting, payload, permitting, quarantining
+from jobs.engine import (
+    aftermath,
+    ending,
+    held_secrets,
+    lifecycle,
+    limiting,
+    payload,
+    permitting,
+    quarantining,
+)
 from jobs.engine.clock import database_now
 from jobs.engine.ending import Ending, LogLine
 from jobs.engine.records import Fence, NewJob, Started, Wanted
@@ -25,7 +36,7 @@ from jobs.models import Job
 from jobs.rules import redaction, secret_references
 from jobs.rules import retry as retry_rules
 from jobs.rules.retry import FailureKind, GiveUp, RetryAt, RetryPolicy
-from jobs.rules.states import Reason, Status, Trigger
+from jobs.rules.states import Outcome, Reason, Status, Trigger
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +83,10 @@ class Execution:
     began: float = field(default_factory=time.monotonic)
     logs: list[LogLine] = field(default_factory=list)
     retry_request: RetryRequest | None = None
-    replacement: Replacement | None = None
+    replacement: Replacement | Ending | None = None
+    """Other work for this job; or its end, with the jobs that take its place."""
+    retries_used_up: bool = False
+    """Whether the task's own `self.retry()` has given up: then nobody tries again."""
     verdict: RetryAt | GiveUp | None = None
     kind: FailureKind = FailureKind.ERROR
     callbacks: list[Any] = field(default_factory=list)
@@ -142,11 +156,21 @@ class Execution:
             cap=timedelta(seconds=own["cap"]) if "cap" in own else default.cap,
         )
 
+    def replaced_by(self, call: Callable[[], Any]) -> Ending:
+        """Return the end of an attempt whose place is taken by the jobs that `call` makes."""
+        end = ending.completed(self.fence, outcome=Outcome.IGNORED)
+        with ending.collecting(end):
+            call()
+        return end
+
     def judge(
         self, kind: FailureKind, retry_after: timedelta | None = None, *, now: datetime | None = None
     ) -> RetryAt | GiveUp:
         """Decide what becomes of the job after this attempt failed, and remember it."""
         self.kind = kind
+        if self.retries_used_up:
+            self.verdict = GiveUp("exhausted")
+            return self.verdict
         self.verdict = retry_rules.decide(
             self.policy,
             kind=kind,
@@ -259,7 +283,8 @@ def _why_not(fence: Fence, task: str, queue: str) -> str:
     if job is None:
         return "no such job"
     if job.status == Status.WAITING and job.deadline_at and job.deadline_at <= database_now():
-        lifecycle.skip([job.id], Reason.EXPIRED)
+        with transaction.atomic():
+            aftermath.revoked(lifecycle.skip([job.id], Reason.EXPIRED), "expired")
         return "its start deadline has passed: skipped as expired"
     if (job.task, job.queue) != (task, queue):
         return f"the job is {job.task} on {job.queue}, the message says {task} on {queue}"
@@ -275,12 +300,15 @@ def adopt(
     kwargs: dict[str, Any],
     headers: dict[str, Any],
     eta: datetime | None = None,
+    expires: datetime | None = None,
+    priority: int | None = None,
+    limits: Sequence[float | None] | None = None,
 ) -> Fence | None:
     """Make a job of a message from another program; None if it is not to be started now.
 
     A message with a time to come becomes a delayed job. One whose id is known already starts nothing
     new: the job is what its row says. One that may not be taken goes into quarantine: it names a task of
-    Celery itself, or carries what a job cannot.
+    Celery itself, or carries what a job cannot. `limits` are the hard and the soft one, in seconds.
     """
     problem = permitting.why_not_adopted(task)
     if secret_references.names([list(args), kwargs, headers]):
@@ -295,6 +323,7 @@ def adopt(
         return None
     now = database_now()
     later = eta is not None and eta > now
+    hard, soft = limits or (None, None)
     job = NewJob(
         id=job_id,
         task=task,
@@ -305,6 +334,10 @@ def adopt(
         args=stored_args,
         kwargs=stored_kwargs,
         headers=stored_headers,
+        deadline_at=expires,
+        priority=priority,
+        time_limit=hard,
+        soft_time_limit=soft,
     )
     new = lifecycle.birth([job])
     if not new:

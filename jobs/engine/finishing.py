@@ -10,17 +10,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import partial
 
-from celery import current_app
-from celery.app.task import Context
 from django.db import InterfaceError, OperationalError, connection, transaction
-from django_celery_results.models import ChordCounter, TaskResult
 
-from jobs.engine import dispatching, ending, enqueueing, lifecycle, spooling
+from jobs.engine import aftermath, dispatching, ending, lifecycle, spooling
 from jobs.engine.ending import Ending
 from jobs.engine.executing import Execution, Replacement
-from jobs.models import JobLog
+from jobs.models import Job, JobLog
 from jobs.rules.retry import FailureKind, GiveUp, RetryAt
 from jobs.rules.states import Outcome, Reason, Status
 
@@ -35,21 +33,20 @@ def _nothing() -> None:
     return None
 
 
-def record(endings: Sequence[Ending]) -> set[str]:
+def record(endings: Sequence[Ending], *, now: datetime | None = None) -> set[str]:
     """Record ends of attempts in one transaction; return the ids of the jobs for which it counted.
 
     For the others somebody else had decided: nothing of theirs is written, and that is logged.
     """
     endings = list({one.fence: one for one in endings}.values())  # one of a copy that came twice
     with transaction.atomic():
-        won = lifecycle.end(endings)
+        won = lifecycle.end(endings, now=now)
         counted = [one for one in endings if one.fence in won]
         _write_logs(counted)
-        as_said = [
-            one for one in counted if won[one.fence] is one.status
-        ]  # the others were cancelled instead
-        _write_results(as_said)
-        _write_follow_ups(as_said)
+        as_said = [one for one in counted if won[one.fence] is one.status]  # the others were cancelled
+        aftermath.write(as_said)
+        cancelled = [one.job_id for one in counted if won[one.fence] is Status.CANCELLED]
+        aftermath.revoked(cancelled, "terminated")
         dispatching.publish_waiting([one.job_id for one in as_said if one.status is Status.WAITING])
     for one in endings:
         if one.fence not in won:
@@ -61,19 +58,23 @@ def record(endings: Sequence[Ending]) -> set[str]:
     return {fence.job_id for fence in won}
 
 
-def record_or_fail(end: Ending) -> None:
+def record_or_fail(end: Ending, *, now: datetime | None = None) -> bool:
     """Record one ending; a job whose outcome the database refuses has failed, and says so.
 
-    Raises what the database raises when it is away.
+    Returns False if somebody else had decided. Raises what the database raises when it is away.
     """
     try:
-        record([end])
+        return bool(record([end], now=now))
     except DATABASE_TROUBLE:
         raise
     except Exception as exc:
         logger.exception("job %s: its outcome cannot be stored", end.job_id)
-        error = f"Its outcome could not be stored: {type(exc).__name__}: {exc}"
-        record([ending.failed(end.fence, Reason.PERMANENT, outcome=Outcome.ERROR, error=error)])
+        error = lifecycle.storable(f"Its outcome could not be stored: {type(exc).__name__}: {exc}")
+        failed = ending.failed(end.fence, Reason.PERMANENT, outcome=Outcome.ERROR, error=error)
+        if end.is_plain:  # with a canvas it may be the canvas that cannot be stored
+            with ending.collecting(failed):
+                aftermath.tell(Job.objects.get(id=end.job_id), RuntimeError(error))
+        return bool(record([failed], now=now))
 
 
 def _write_logs(endings: Sequence[Ending]) -> None:
@@ -91,34 +92,6 @@ def _write_logs(endings: Sequence[Ending]) -> None:
     ]
     if lines:
         JobLog.objects.bulk_create(lines)
-
-
-_RESULT_COLUMNS = [
-    "status", "result", "traceback", "meta", "content_encoding", "content_type", "periodic_task_name",
-    "task_name", "task_args", "task_kwargs", "worker", "date_done",
-]  # fmt: skip
-
-
-def _write_results(endings: Sequence[Ending]) -> None:
-    # The last one of an id counts; sorted, so that two batches lock rows in the same order.
-    rows = {result["task_id"]: TaskResult(**result) for one in endings for result in one.results}
-    if rows:
-        TaskResult.objects.bulk_create(
-            [rows[key] for key in sorted(rows)],
-            update_conflicts=True,
-            unique_fields=["task_id"],
-            update_fields=_RESULT_COLUMNS,
-        )
-
-
-def _write_follow_ups(endings: Sequence[Ending]) -> None:
-    chords = [ChordCounter(**chord) for one in endings for chord in one.chords]
-    if chords:
-        ChordCounter.objects.bulk_create(chords)
-    enqueueing.enqueue([job for one in endings for job in one.jobs])
-    for one in endings:
-        for part in one.chord_parts:
-            current_app.backend.on_chord_part_return(Context(part), part["state"], None)
 
 
 def finish(execution: Execution, end: Ending, collect: Callable[[], None] = _nothing) -> bool:
@@ -202,16 +175,20 @@ def fail(execution: Execution, *, error: str, traceback: str, collect: Callable[
     return finish(execution, end, collect)
 
 
-def reject(execution: Execution, *, requeue: bool, error: str) -> bool:
+def reject(
+    execution: Execution, *, requeue: bool, error: str, collect: Callable[[], None] = _nothing
+) -> bool:
     """The task raised `Reject`: back to the queue without charge, or among the dead letters."""
     if requeue:
         return finish(execution, ending.interrupted(execution.fence))
     end = ending.failed(execution.fence, Reason.REJECTED, outcome=Outcome.IGNORED, error=error)
-    return finish(execution, end)
+    return finish(execution, end, collect)
 
 
-def continue_as(execution: Execution, replacement: Replacement) -> bool:
-    """The task replaced itself: the same job goes on as other work."""
+def continue_as(execution: Execution, replacement: Replacement | Ending) -> bool:
+    """The task replaced itself: the same job goes on as other work, or is done and its place is taken."""
+    if isinstance(replacement, Ending):
+        return finish(execution, replacement)
     return finish(execution, ending.replaced(execution.fence, replacement.as_work()))
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from uuid import UUID
 
+from billiard.exceptions import TimeLimitExceeded
+from celery.exceptions import NotRegistered
 from django.db import transaction
 
-from jobs.engine import dispatching, finishing, lifecycle, recovering
+from jobs.engine import aftermath, cancelling, ending, finishing, lifecycle, recovering
 from jobs.engine.clock import database_now
 from jobs.engine.executing import Execution, Refusal, begin
 from jobs.engine.records import Fence, Started
@@ -45,22 +48,23 @@ def timed_out(fence: Fence, limit: float, default_max_attempts: int) -> Status |
     if isinstance(verdict, RetryAt):
         finishing.retry(execution, error=error, traceback="")
     else:
-        finishing.fail(execution, error=error, traceback="")
+        told = partial(aftermath.tell, job, TimeLimitExceeded(limit))
+        finishing.fail(execution, error=error, traceback="", collect=told)
     return _status(fence)
 
 
 def interrupted(fence: Fence) -> bool:
     """A graceful stop ended the attempt: the job goes back to its queue, and nothing is charged."""
-    with transaction.atomic():
-        moved = lifecycle.interrupt(fence)
-        if moved:
-            dispatching.publish_waiting([fence.job_id])
-    return moved
+    return bool(finishing.record([ending.interrupted(fence)]))
 
 
 def cancelled(fence: Fence, why: str) -> bool:
     """Somebody's request ended the attempt, or kept it from starting."""
-    return lifecycle.cancel_active(fence, error=why) or bool(lifecycle.cancel_pending([fence.job_id]))
+    with transaction.atomic():
+        if lifecycle.cancel_active(fence, error=why):
+            aftermath.revoked([fence.job_id], "terminated")
+            return True
+        return bool(cancelling.cancel_pending([fence.job_id]))
 
 
 def fail_unknown(fence: Fence, *, task: str, queue: str, worker_id: UUID) -> bool:
@@ -71,4 +75,6 @@ def fail_unknown(fence: Fence, *, task: str, queue: str, worker_id: UUID) -> boo
     if isinstance(execution, Refusal):
         return False
     execution.judge(FailureKind.PERMANENT)
-    return finishing.fail(execution, error=f"There is no task named {task!r} on the worker.", traceback="")
+    told = partial(aftermath.tell, Job.objects.get(id=fence.job_id), NotRegistered(task))
+    error = f"There is no task named {task!r} on the worker."
+    return finishing.fail(execution, error=error, traceback="", collect=told)

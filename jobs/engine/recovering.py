@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from billiard.exceptions import WorkerLostError
 from celery import current_app
 from django.db import connection, transaction
 from django.db.models import Count
 
 from jobs.conf import conf
-from jobs.engine import dispatching, lifecycle
+from jobs.engine import aftermath, dispatching, ending, finishing, lifecycle
 from jobs.engine.dispatching import BROKER_ERRORS
+from jobs.engine.ending import Ending
 from jobs.engine.records import Fence
 from jobs.models import Job
 from jobs.rules import retry
@@ -90,18 +92,24 @@ def _lost(now: datetime, limit: int) -> Iterator[Lost]:
 
 def declare_lost(lost: Lost, *, now: datetime | None = None) -> bool:
     """Move one job whose worker is gone: waiting again, or failed as poison. False: somebody was faster."""
-    if lost.stopped:
-        moved = lifecycle.interrupt(lost.fence, now=now)
-    else:
-        crashes = lost.crashes + 1
-        if crashes >= retry.POISON_CRASHES:
-            logger.error("rescue: job %s is poison after %d crashes", lost.fence.job_id, crashes)
-            return lifecycle.fail(lost.fence, Reason.POISON, outcome=Outcome.CRASH, error=lost.why, now=now)
-        moved = lifecycle.crash(lost.fence, lost.why, now=now)
-    if moved:
-        logger.warning("rescue: job %s runs again. %s", lost.fence.job_id, lost.why)
-        dispatching.publish_waiting([lost.fence.job_id])
+    end = _end_of(lost)
+    moved = finishing.record_or_fail(end, now=now)
+    if moved and end.is_terminal:
+        logger.error("rescue: job %s is poison after %d crashes", end.job_id, lost.crashes + 1)
+    elif moved:
+        logger.warning("rescue: job %s runs again. %s", end.job_id, lost.why)
     return moved
+
+
+def _end_of(lost: Lost) -> Ending:
+    if lost.stopped:
+        return ending.interrupted(lost.fence)
+    if lost.crashes + 1 < retry.POISON_CRASHES:
+        return ending.crashed(lost.fence, lost.why)
+    end = ending.failed(lost.fence, Reason.POISON, outcome=Outcome.CRASH, error=lost.why)
+    with ending.collecting(end):
+        aftermath.tell(Job.objects.get(id=lost.fence.job_id), WorkerLostError(lost.why))
+    return end
 
 
 def reconcile(now: datetime) -> int:

@@ -105,6 +105,7 @@ class Intake:
             and task is not None
             and not task.rate_limit
             and headers["id"] not in worker_state.revoked
+            and not (headers.get("stamped_headers") and worker_state.revoked_stamps)
         )
 
     def take(self, headers: dict[str, Any], queue: str, properties: dict[str, Any]) -> None:

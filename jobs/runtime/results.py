@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from celery.app.task import Context
 from celery.canvas import maybe_signature
+from celery.exceptions import Retry
 from celery.result import GroupResult
-from celery.states import SUCCESS
+from celery.states import REVOKED, SUCCESS
+from django.db import Error, connection, transaction
 from django_celery_results.backends.database import DatabaseBackend
 
-from jobs.engine import ending, executing, finishing, payload
+from jobs.engine import cancelling, ending, executing, finishing, payload
+from jobs.models import Job
+from jobs.rules.replacing import predecessors_of
+
+logger = logging.getLogger(__name__)
 
 
-def error_line(exc: BaseException | Any) -> str:
-    """Return an error as one line: type and message."""
-    original = getattr(exc, "exc", None)  # celery.exceptions.Retry carries what made it
-    error = original if isinstance(original, BaseException) else exc
+def error_line(exc: BaseException | None) -> str:
+    """Return an error as one line: type and message. Empty where a task asked for a retry without an error."""
+    error = exc.exc if isinstance(exc, Retry) else exc
+    if error is None:
+        return ""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
@@ -40,15 +49,17 @@ class DurableBackend(DatabaseBackend):  # type: ignore[misc]
         request: Any = None,
         **kwargs: Any,
     ) -> Any:
+        ids = [task_id, *predecessors_of(task_id)]
         end = ending.being_collected()
         if end is None:
-            return super()._store_result(task_id, result, status, traceback, request, **kwargs)
+            for one in ids:
+                stored = super()._store_result(one, result, status, traceback, request, **kwargs)
+            return stored
         if status == SUCCESS:
             result = payload.storable_result(result, handed_on=bool(getattr(request, "chord", None)))
         content_type, content_encoding, content = self.encode_content(result)
         meta = {**self._get_meta_from_request(request), "children": self.current_task_children(request)}
         row = {
-            "task_id": task_id,
             "status": status,
             "result": content,
             "traceback": traceback,
@@ -56,7 +67,8 @@ class DurableBackend(DatabaseBackend):  # type: ignore[misc]
             "content_encoding": content_encoding,
             "meta": self.encode_content(meta)[2],
         }
-        end.results.append(row | self._get_extended_properties(request, traceback))
+        row |= self._get_extended_properties(request, traceback)
+        end.results += [{"task_id": one, **row} for one in ids]
         return content
 
     def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
@@ -137,8 +149,8 @@ class DurableBackend(DatabaseBackend):  # type: ignore[misc]
         store = partial(
             super().mark_as_failure, task_id, exc, traceback, request, store_result, call_errbacks, state
         )
-        execution = executing.current(task_id)
-        if execution is None or execution.settled:
+        execution = _being_run(task_id)
+        if execution is None:
             store()
         else:
             finishing.fail(execution, error=error_line(exc), traceback=str(traceback or ""), collect=store)
@@ -154,12 +166,50 @@ class DurableBackend(DatabaseBackend):  # type: ignore[misc]
     ) -> Any:
         """End the attempt; the job is delayed until its next one."""
         store = partial(super().mark_as_retry, task_id, exc, traceback, request, store_result, state)
-        execution = executing.current(task_id)
-        if execution is None or execution.settled:
+        execution = _being_run(task_id)
+        if execution is None:
             return store()
         return finishing.retry(
             execution, error=error_line(exc), traceback=str(traceback or ""), collect=lambda: _drop(store())
         )
+
+    def mark_as_revoked(
+        self,
+        task_id: str,
+        reason: str = "",
+        request: Any = None,
+        store_result: bool = True,
+        state: str = REVOKED,
+    ) -> None:
+        """Cancel the job that a worker was told by broadcast to revoke; one that runs elsewhere runs on."""
+        with transaction.atomic():
+            if not cancelling.cancel_pending([task_id]) and not Job.objects.filter(id=task_id).exists():
+                super().mark_as_revoked(task_id, reason, request, store_result, state)
+
+    def is_cached(self, task_id: str) -> bool:
+        """Say that every result may be asked for: so the error of a chord names the member that failed."""
+        return True
+
+    def _call_task_errbacks(self, request: Any, exc: Any, traceback: Any) -> None:
+        """Call error callbacks, each for itself: what one breaks in our transaction is no other's loss."""
+        for errback in request.errbacks:
+            alone = Context(vars(request), errbacks=[errback])
+            if not connection.in_atomic_block:
+                super()._call_task_errbacks(alone, exc, traceback)
+                continue
+            try:
+                with transaction.atomic():
+                    super()._call_task_errbacks(alone, exc, traceback)
+            except Error:
+                logger.exception("an error callback of job %s broke off: what it did is undone", request.id)
+
+
+def _being_run(task_id: str) -> executing.Execution | None:
+    """Return the execution of this process whose end is not known yet, if it is that of `task_id`."""
+    execution = executing.current(task_id)
+    if execution is None or execution.settled or ending.being_collected() is not None:
+        return None
+    return execution
 
 
 def _drop(_: Any) -> None:

@@ -6,15 +6,18 @@ limits mean what Celery documents. What differs is where the truth is.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import signal
 from functools import partial
 from typing import Any
 
-from celery import Task
+from celery import Task, group
+from celery.canvas import _chain, _chord
 from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 
+from jobs.rules.replacing import successor_of
 from jobs.runtime.errors import Permanent, retry_after_of
 
 logger = logging.getLogger(__name__)
@@ -26,6 +29,13 @@ def die_of_memory() -> None:
 
     if conf().memory_limit is not None:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _execution_of(request: Any) -> Any:
+    """Return the execution of this process that a task's request is about; None: it runs as a plain function."""
+    from jobs.engine import executing
+
+    return executing.current(request.id) if request.id else None
 
 
 class DurableTask(Task):  # type: ignore[misc]
@@ -84,10 +94,9 @@ class DurableTask(Task):  # type: ignore[misc]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the task; within a worker, turn a failure into a retry where the policy has one left."""
-        from jobs.engine import executing
         from jobs.runtime.masking import mask_exception
 
-        execution = executing.current(self.request.id) if self.request.id else None
+        execution = _execution_of(self.request)
         if execution is None or execution.entered or self.request.called_directly:
             return super().__call__(*args, **kwargs)
         execution.entered = True
@@ -111,6 +120,46 @@ class DurableTask(Task):  # type: ignore[misc]
         self._take_follow_ups(execution)
         return result
 
+    def retry(self, *args: Any, **kwargs: Any) -> Any:
+        """Ask for another attempt, as in Celery. Once that gives up, the job fails for good."""
+        try:
+            return super().retry(*args, **kwargs)
+        except Retry:
+            raise
+        except Exception:
+            execution = _execution_of(self.request)
+            if execution is not None:
+                execution.retries_used_up = True
+            raise
+
+    def replace(self, sig: Any) -> Any:
+        """Put other work in the place of this task, as in Celery; its result is also this task's.
+
+        A single task goes on under the same id, in the same row. The last step of a chain, or the body of a
+        chord, comes later than the end of this attempt, so it is a job of its own.
+        """
+        execution = _execution_of(self.request)
+        if execution is None or not isinstance(sig, _chain | _chord | group):
+            return super().replace(sig)
+        own = self.request.id
+        self.request.id = successor_of(own, self.request.replaced_task_nesting)
+        self.request.stands_in_for = own
+        try:
+            return super().replace(sig)
+        finally:
+            self.request.id = own
+            self.request.__dict__.pop("stands_in_for", None)
+
+    def on_replace(self, sig: Any) -> Any:
+        """Apply what takes the place of this task: its jobs are born in the commit that ends this attempt."""
+        own = self.request.__dict__.pop("stands_in_for", None)
+        if own is None:
+            return super().on_replace(sig)
+        self.request.id = own
+        execution = _execution_of(self.request)
+        execution.replacement = execution.replaced_by(sig.delay)
+        raise Ignore("Replaced by new task")
+
     def _run_atomically(self, execution: Any, args: Any, kwargs: Any) -> Any:
         from django.db import transaction
 
@@ -131,8 +180,10 @@ class DurableTask(Task):  # type: ignore[misc]
         self.request.callbacks = self.request.chain = None
 
     def _check_arguments(self, args: Any, kwargs: Any) -> None:
+        # A task that is a class has no `__header__`.
+        fits = getattr(self, "__header__", None) or inspect.signature(self.run).bind
         try:
-            self.__header__(*args, **kwargs)
+            fits(*args, **kwargs)
         except TypeError as exc:
             raise Permanent(f"The arguments do not fit the task: {exc}.") from exc
 

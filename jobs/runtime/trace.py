@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
 from celery import current_app
 from celery.app.task import Context
-from celery.app.trace import TraceInfo, trace_ok_t
+from celery.app.trace import TraceInfo, get_actual_ignore_result, trace_ok_t
 from celery.exceptions import Ignore, Reject
 from celery.states import FAILURE, IGNORED, REJECTED, RETRY
 from django.db import close_old_connections, connection
@@ -94,7 +95,7 @@ def _run(execution: Execution, tracer: Any, uuid: str, request: dict[str, Any]) 
     try:
         result = tracer(uuid, started.args, started.kwargs, request)
         if not execution.settled:
-            _settle(execution, result)
+            _settle(execution, result, request)
         return result
     except Exception as exc:
         return _end_without_result(execution, exc, request)
@@ -111,22 +112,33 @@ def _end_without_result(execution: Execution, exc: Exception, request: dict[str,
     einfo = ExceptionInfo()
     if not execution.settled:
         try:
-            failed = Context(request, errbacks=request.get("errbacks") or [])
-            current_app.backend.mark_as_failure(execution.fence.job_id, exc, str(einfo.traceback), failed)
+            _tell_failure(execution, exc, str(einfo.traceback), request)
         except Exception:
             logger.exception("job %s: its failure could not be stored either", execution.fence.job_id)
             finishing.fail(execution, error=error_line(exc), traceback=str(einfo.traceback))
     return trace_ok_t(einfo, TraceInfo(FAILURE, exc), 0.0, None)
 
 
-def _settle(execution: Execution, result: Any) -> None:
+def _tell_failure(
+    execution: Execution, exc: BaseException, traceback: str | None, request: dict[str, Any]
+) -> None:
+    """Tell the result backend of a failure that Celery's tracer has not told it of."""
+    context = Context(request, errbacks=request.get("errbacks") or [])
+    task = current_app.tasks[execution.started.task]
+    keep = not get_actual_ignore_result(task, context) or task.store_errors_even_if_ignored
+    task.backend.mark_as_failure(execution.fence.job_id, exc, traceback, context, keep)
+
+
+def _settle(execution: Execution, result: Any, request: dict[str, Any]) -> None:
     """Record an end that the result backend did not see: it is not called when results are ignored."""
     info = result.info
     state = info.state if info is not None else None
     if state == RETRY:
         finishing.retry(execution, error=error_line(info.retval), traceback=_text(result.retval))
     elif state == REJECTED and isinstance(info.retval, Reject):
-        finishing.reject(execution, requeue=bool(info.retval.requeue), error=str(info.retval.reason))
+        tell = partial(_tell_failure, execution, info.retval, None, request)
+        error = str(info.retval.reason)
+        finishing.reject(execution, requeue=bool(info.retval.requeue), error=error, collect=tell)
     elif state == IGNORED and execution.replacement is not None:
         finishing.continue_as(execution, execution.replacement)
     elif state == IGNORED:
@@ -159,6 +171,9 @@ def _fence(task: Any, uuid: str, args: Any, kwargs: Any, request: dict[str, Any]
         kwargs=kwargs,
         headers=stored_headers(own, request, {"reply_to": request.get("reply_to")}),
         eta=as_time(request.get(ETA_HEADER)),
+        expires=as_time(request.get("expires")),
+        priority=request["delivery_info"].get("priority"),
+        limits=request.get("timelimit"),
     )
 
 

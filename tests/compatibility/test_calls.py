@@ -53,10 +53,6 @@ def test_an_eta_that_has_passed_and_one_without_a_zone(stage: Stage) -> None:
     naive.revoke()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a job that ends before it starts has no REVOKED result and does not count in its chord",
-)
 @pytest.mark.parametrize("expires", [0.5, "a datetime"])
 def test_expires(stage: Stage, expires: object) -> None:
     """As in Celery: a task that has not started by then never does, and its result is REVOKED.

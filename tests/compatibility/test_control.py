@@ -19,9 +19,6 @@ control = current_app.control
 # --- Revoking ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(
-    strict=True, reason="app.control.revoke does not reach the rows, only workers that receive the message"
-)
 def test_a_pending_task_is_revoked(stage: Stage) -> None:
     """As in Celery: it does not run, and its result is REVOKED.
 
@@ -36,9 +33,6 @@ def test_a_pending_task_is_revoked(stage: Stage) -> None:
         stage.get(result, 3)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="app.control.revoke does not reach the rows, only workers that receive the message"
-)
 def test_a_task_with_a_countdown_is_revoked(stage: Stage) -> None:
     """As in Celery, but at once and not at its time."""
     result = tasks.take_note.apply_async(countdown=3600)
@@ -69,9 +63,6 @@ def test_a_running_task_is_terminated(stage: Stage, signal: str) -> None:
     assert "ended" not in stage.events(result.id)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="app.control.revoke does not reach the rows, only workers that receive the message"
-)
 def test_a_group_is_revoked(stage: Stage) -> None:
     """As in Celery: `GroupResult.revoke` revokes every member."""
     result = group(tasks.take_note.si().set(countdown=3600) for _ in range(3)).apply_async()
@@ -80,9 +71,6 @@ def test_a_group_is_revoked(stage: Stage) -> None:
         assert stage.ended(child, 3).status == "cancelled"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="app.control.revoke does not reach the rows, only workers that receive the message"
-)
 def test_revoking_in_a_transaction(stage: Stage) -> None:
     """Not in Celery: revoking is part of the caller's transaction, like calling."""
     result = tasks.take_note.apply_async(countdown=3600)
@@ -94,7 +82,6 @@ def test_revoking_in_a_transaction(stage: Stage) -> None:
     assert stage.ended(result, 3).status == "cancelled"
 
 
-@pytest.mark.xfail(strict=True, reason="messages carry no stamps, which are in the row")
 def test_revoking_by_a_stamped_header(stage: Stage) -> None:
     """As in Celery: tasks with that stamp do not start."""
     sig = tasks.take_note.si()

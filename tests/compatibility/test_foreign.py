@@ -69,7 +69,6 @@ def test_a_message_with_a_time_to_come(stage: Stage) -> None:
     assert stage.notes(task_id, "ran")[0]["at"] - began > 2.9
 
 
-@pytest.mark.xfail(strict=True, reason="adopting a message forgets its `expires`")
 def test_a_message_that_expires(stage: Stage) -> None:
     """As in Celery: it does not run after that."""
     late, in_time = elsewhere(
@@ -81,7 +80,7 @@ def test_a_message_that_expires(stage: Stage) -> None:
 
 
 def test_a_message_that_has_expired_before_it_is_received(stage: Stage) -> None:
-    """As in Celery: it does not run."""
+    """As in Celery: it does not run, and its result is REVOKED. It does not become a job."""
     [task_id] = elsewhere(call("compat.take_note", queue="compat.late", expires=0.5))
     time.sleep(0.6)  # the time that has to pass is the point
     with stage.worker_of("compat.late"):
@@ -89,6 +88,8 @@ def test_a_message_that_has_expired_before_it_is_received(stage: Stage) -> None:
         [after] = elsewhere(call("compat.take_note", queue="compat.late"))
         stage.ended(after)
     assert stage.notes(task_id, "ran") == []
+    assert AsyncResult(task_id).state == "REVOKED"
+    assert not Job.objects.filter(id=task_id).exists()
 
 
 def test_an_error_is_retried_by_the_policy(stage: Stage) -> None:
@@ -149,6 +150,15 @@ def test_revoking_from_elsewhere(stage: Stage) -> None:
     stage.until(lambda: stage.notes(task_id, "began"))
     elsewhere(["revoke", task_id, {"terminate": True}])
     assert stage.ended(task_id).status == "cancelled"
+
+
+def test_revoking_what_waits_from_elsewhere(stage: Stage) -> None:
+    """As in Celery. Here a worker that hears it cancels the job, so it stays cancelled."""
+    [task_id] = elsewhere(call("compat.take_note", countdown=60))
+    stage.until(lambda: Job.objects.filter(id=task_id, status="delayed").exists())
+    elsewhere(["revoke", task_id, {}])
+    assert stage.ended(task_id).status == "cancelled"
+    assert AsyncResult(task_id).state == "REVOKED"
 
 
 def test_the_old_message_protocol(stage: Stage) -> None:

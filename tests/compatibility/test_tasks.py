@@ -14,15 +14,7 @@ from tests.compatibility.stage import Stage
 pytestmark = pytest.mark.acceptance
 
 
-REPLACED = pytest.mark.xfail(
-    strict=True, reason="a replacement's last step has the id of the job, whose row exists: it is never made"
-)
-REPLACEMENTS = [
-    ("task", 3),
-    pytest.param("chain", 13, marks=REPLACED),
-    pytest.param("group", [3, 7], marks=REPLACED),
-    pytest.param("chord", 10, marks=REPLACED),
-]
+REPLACEMENTS = [("task", 3), ("chain", 13), ("group", [3, 7]), ("chord", 10)]
 
 
 def outcomes(job: Job) -> list[str]:
@@ -39,10 +31,10 @@ def test_self_retry(stage: Stage) -> None:
     assert [one["word"] for one in stage.notes(result.id, "try")] == ["a", "a!"]
     job = stage.ended(result)
     assert (job.attempt, outcomes(job)) == (3, ["retry", "retry", "completed"])
+    assert {attempt.error for attempt in job.attempts.all()} == {""}
     assert Job.objects.filter(id=result.id).count() == 1
 
 
-@pytest.mark.xfail(strict=True, reason="self.retry that gives up is tried again by the platform's own policy")
 @pytest.mark.parametrize("named", [True, False])
 def test_self_retry_gives_up_after_max_retries(stage: Stage, named: bool) -> None:
     """As in Celery: the given exception, or MaxRetriesExceededError. The platform does not try on its own."""
@@ -106,7 +98,6 @@ def test_ignore(stage: Stage) -> None:
     assert (plain.state, custom.state, custom.info) == ("PENDING", "PUBLISHED", {"done": 7})
 
 
-@pytest.mark.xfail(strict=True, reason="a rejected job stores no result, so it stays PENDING")
 def test_reject(stage: Stage) -> None:
     """As in Celery: the result is FAILURE with the Reject. Here the job is a dead letter."""
     result = tasks.reject.delay(False)
@@ -173,10 +164,6 @@ def test_a_hard_time_limit(stage: Stage) -> None:
     assert outcomes(stage.ended(result)) == ["timeout"]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the main process ends the attempt without the row's canvas: no errbacks, no chord count, no hooks",
-)
 def test_the_hooks_and_signals_of_a_task_that_is_killed_at_its_limit(stage: Stage) -> None:
     """As in Celery 5.7: `on_failure`, `after_return` and `task_failure` fire in the worker's main process."""
     result = tasks.noting_hard.delay()
@@ -193,7 +180,7 @@ def test_rate_limit(stage: Stage) -> None:
     for one in ids:
         stage.ended(one)
     at = sorted(stage.notes(one, "ran")[0]["at"] for one in ids)
-    assert 1.9 < at[-1] - at[0] < 8
+    assert 1.5 < at[-1] - at[0] < 8
 
 
 # --- Classes -----------------------------------------------------------------------------------------------
@@ -237,9 +224,6 @@ def test_a_base_class_with_a_call_of_its_own(stage: Stage) -> None:
     assert "called" in stage.events(result.id)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the check of arguments wants __header__, which a registered class has not"
-)
 def test_a_task_class_that_is_registered(stage: Stage) -> None:
     """As in Celery: `app.register_task` takes an instance of a class with `run`."""
     assert stage.get(tasks.Doubling.named().delay(4), 3) == 8

@@ -124,7 +124,7 @@ FREEZES: list[tuple[Callable[[], None], Callable[[datetime], int], str]] = [
     (a_due_schedule_that_keeps_failing, claiming.claim_due, "birth"),
     (a_delayed_job, dispatching.promote_due, "promote"),
     (a_schedule_whose_upstream_has_ended, depending.trigger_due, "birth"),
-    (a_job_of_a_dead_worker, recovering.rescue, "crash"),
+    (a_job_of_a_dead_worker, recovering.rescue, "end"),
     (a_job_held_by_an_overlap, dispatching.release_held, "promote"),
     (a_job_whose_gate_was_taken_away, depending.open_gates, "promote"),
     (a_job_held_by_a_limit, limiting.release, "promote"),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from celery import shared_task
+from celery.exceptions import Reject
 
 from jobs.public import Permanent, RetryAfter, context
 
@@ -80,6 +81,16 @@ def asks(self: Any, note: str) -> str:
     if self.request.retries == 0:
         raise self.retry(args=[note + "!"], countdown=60)
     return note
+
+
+@shared_task(name="tests.gives_up", bind=True, max_retries=0)
+def gives_up(self: Any) -> None:
+    raise self.retry(exc=KeyError("the cause"))
+
+
+@shared_task(name="tests.rejects")
+def rejects() -> None:
+    raise Reject("not today", requeue=False)
 
 
 @shared_task(name="tests.later", bind=True, max_retries=1)

@@ -123,6 +123,18 @@ def test_the_last_result_of_a_job_counts() -> None:
     assert current_app.AsyncResult(second.job_id).get(timeout=1) == 2
 
 
+def test_a_result_that_the_database_refuses_makes_a_failure_that_is_told() -> None:
+    fence = begin(job()).fence
+    end = ending.completed(fence)
+    with ending.collecting(end):
+        current_app.backend.store_result(fence.job_id, 3, "SUCCESS")
+    end.results[0]["status"] = "x" * 51
+    assert finishing.record_or_fail(end)
+    assert Job.objects.get().status == "failed"
+    result = current_app.AsyncResult(fence.job_id)
+    assert (result.state, "could not be stored" in str(result.result)) == ("FAILURE", True)
+
+
 class TestSpool:
     def test_an_outcome_waits_on_disk_while_the_database_is_away(
         self, spool: Path, monkeypatch: pytest.MonkeyPatch

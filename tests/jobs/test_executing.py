@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import redis as redis_client
-from celery import chain, chord, current_app, group
+from celery import Task, chain, chord, current_app, group
 from celery.app.trace import build_tracer
 from celery.result import AsyncResult
 from django_celery_results.models import TaskResult
@@ -34,11 +34,12 @@ def _this_process_is_a_worker(redis: redis_client.Redis) -> None:
     )
 
 
-def deliver(message: dict[str, Any], queue: str = "default") -> Any:
+def deliver(message: dict[str, Any], queue: str = "default", priority: int | None = None) -> Any:
     """Hand one message to the tracer, as a pool child does; return Celery's trace info."""
     head = message["headers"]
     task = current_app.tasks[head["task"]]
-    request = {**head, "delivery_info": {"routing_key": queue}, "is_eager": False, "hostname": "w@test"}
+    info = {"routing_key": queue, "priority": priority}
+    request = {**head, "delivery_info": info, "is_eager": False, "hostname": "w@test"}
     args, kwargs, embed = message.get("args", []), message.get("kwargs", {}), message.get("embed", {})
     request.update(embed)
     tracer = build_tracer(task.name, task, app=current_app)
@@ -281,6 +282,21 @@ def test_a_foreign_message_with_a_time_to_come_is_a_delayed_row(redis: redis_cli
     assert (only_job().status, only_job().available_at) == ("delayed", when)
 
 
+def test_a_foreign_message_keeps_its_deadline_priority_and_limits(redis: redis_client.Redis) -> None:
+    later, expires = database_now() + timedelta(hours=1), database_now() + timedelta(hours=2)
+    message = foreign(jadwal_eta=later.isoformat(), expires=expires.isoformat(), timelimit=[20, 10])
+    deliver(message, priority=3)
+    job = only_job()
+    assert (job.deadline_at, job.priority, job.time_limit, job.soft_time_limit) == (expires, 3, 20, 10)
+
+
+def test_a_foreign_message_that_is_too_late_does_not_run(redis: redis_client.Redis) -> None:
+    message = foreign(expires=(database_now() - timedelta(seconds=1)).isoformat())
+    deliver(message)
+    assert (only_job().status, only_job().reason) == ("skipped", "expired")
+    assert AsyncResult(message["headers"]["id"]).state == "REVOKED"
+
+
 # --- Canvas --------------------------------------------------------------------------------------------------
 
 
@@ -337,3 +353,43 @@ def test_a_group_and_a_chord(redis: redis_client.Redis) -> None:
 @current_app.task(name="tests.total")
 def total(numbers: list[float]) -> float:
     return sum(numbers)
+
+
+def test_a_retry_that_gives_up_is_final(redis: redis_client.Redis) -> None:
+    tasks.gives_up.delay()
+    run_next(redis)
+    job = only_job()
+    assert (job.status, job.reason, job.attempt) == ("failed", "exhausted", 1)
+
+
+def test_a_retry_without_an_error_says_none(redis: redis_client.Redis) -> None:
+    tasks.asks.delay("again")
+    run_next(redis)
+    job = only_job()
+    assert (job.status, job.error) == ("delayed", "")
+    assert "NoneType" not in job.attempts.get().traceback + str(TaskResult.objects.get().traceback)
+
+
+def test_a_rejected_job_has_a_result_and_counts_in_its_chord(redis: redis_client.Redis) -> None:
+    result = chord([tasks.add.s(1, 1), tasks.rejects.si()], total.s()).apply_async()
+    assert drain(redis) == 2
+    job = Job.objects.get(task="tests.rejects")
+    assert (job.status, job.reason, AsyncResult(job.id).state) == ("failed", "rejected", "FAILURE")
+    assert result.state == "FAILURE"
+
+
+def test_the_arguments_of_a_task_that_is_a_class_are_checked(redis: redis_client.Redis) -> None:
+    class Halving(Task):  # type: ignore[misc]
+        name = "tests.halving"
+
+        def run(self, x: int) -> int:
+            return x // 2
+
+    task = current_app.register_task(Halving())
+    try:
+        good, bad = task.delay(8), task.delay(8, 8)
+        assert drain(redis) == 2
+    finally:
+        current_app.tasks.unregister(task)
+    assert good.get(timeout=1) == 4
+    assert Job.objects.get(id=bad.id).error.startswith("Permanent: The arguments do not fit the task")

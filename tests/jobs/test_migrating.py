@@ -226,16 +226,21 @@ def quiet() -> None:
     """A task without a result, on a queue of its own."""
 
 
+def of_here(finding: Finding) -> tuple[str, ...]:
+    """Return the tasks of this module that a finding names; other tests of this process have theirs."""
+    return tuple(name for name in finding.names if name.startswith("tests.migrating."))
+
+
 def test_tasks(conf: Any) -> None:
     worker()
     findings = found("tasks")
     assert "tests.migrating.late" in findings["acks_late"].names
     assert "tests.migrating.late" not in findings["at least once"].names
     assert "tests.add" in findings["at least once"].names
-    assert findings["serializer"].names == ("tests.migrating.pickled",)
-    assert findings["track_started"].names == ("tests.migrating.pickled",)
+    assert of_here(findings["serializer"]) == ("tests.migrating.pickled",)
+    assert of_here(findings["track_started"]) == ("tests.migrating.pickled",)
     assert "tests.migrating.quiet" in findings["ignore_result"].names
-    assert findings["rate_limit"].names == ("tests.migrating.late",)
+    assert of_here(findings["rate_limit"]) == ("tests.migrating.late",)
     assert "tests.auto" in findings["autoretry_for"].names
     assert "tests.auto" not in findings["retries"].names
     assert known.fails.name not in findings["retries"].names, "it says max_attempts"
