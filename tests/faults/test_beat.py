@@ -235,10 +235,12 @@ def test_a_beat_frozen_in_its_claim(scene: Scene) -> None:
 def _watch(scene: Scene, beat: subprocess.Popen[bytes], until: datetime) -> tuple[int, int]:
     """Look on until then; return how often `beat` turned, and how often anybody was seen to wait for a lock."""
     before, waited = _turns(beat), 0
+    waits = """SELECT count(*) FROM pg_stat_activity
+               WHERE wait_event_type = 'Lock' AND datname = current_database()"""
 
     def over() -> bool:
         nonlocal waited
-        waited += rows("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")[0][0]
+        waited += rows(waits)[0][0]
         return database_now() > until
 
     eventually(over, (until - database_now()).total_seconds() + 20, scene.tails)
