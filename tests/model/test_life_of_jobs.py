@@ -29,7 +29,7 @@ SHORT = settings(
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
     suppress_health_check=list(HealthCheck),
 )
-LONG = settings(SHORT, max_examples=3_000, stateful_step_count=80)
+LONG = settings(SHORT, max_examples=300, stateful_step_count=80)
 
 
 @pytest.fixture(autouse=True)
