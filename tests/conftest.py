@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 import redis as redis_client
+from celery import current_app
 from django.conf import settings
 from django.core.signals import setting_changed
 from django.dispatch import receiver
+from kombu import pools
 
 from jobs.conf import conf
 from jobs.engine.dispatching import doorbell
@@ -28,12 +30,19 @@ def _settings_are_read_again(setting: str, **_: object) -> None:
         conf.cache_clear()
 
 
+def forget_connections() -> None:
+    """Let this process connect anew: an earlier test may have left a connection in the middle of an answer."""
+    pools.reset()  # all of them: one that is closed and still known would refuse the tests that follow
+    current_app._pool = current_app.amqp._producer_pool = None
+
+
 @pytest.fixture
 def redis() -> Iterator[redis_client.Redis]:
     """This test's Redis, empty at the start."""
     client = redis_client.Redis.from_url(settings.REDIS_URL)
     client.flushdb()
     doorbell.unmute()
+    forget_connections()
     yield client
     client.flushdb()
     client.close()

@@ -15,13 +15,13 @@ from typing import Any, Self, TypeVar
 
 from celery import current_app
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
-from kombu import pools
 
 from jobs.engine.clock import database_now
 from jobs.engine.dispatching import doorbell
 from jobs.models import Job, Schedule
 from scheduler_project.standalone.servers import Redis
 from tests.acceptance.line import Line, children, eventually
+from tests.conftest import forget_connections
 from tests.faults.oracle import Oracle
 
 T = TypeVar("T")
@@ -154,6 +154,5 @@ def broker(url: str) -> Iterator[None]:
 def _use_broker(url: str) -> None:
     current_app.conf.broker_url = current_app.conf.broker_read_url = current_app.conf.broker_write_url = url
     current_app.set_current()
-    pools.reset()  # all of them: one that is closed and still known would refuse the tests that follow
-    current_app._pool = current_app.amqp._producer_pool = None
+    forget_connections()
     doorbell.unmute()

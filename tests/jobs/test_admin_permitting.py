@@ -228,7 +228,8 @@ def test_a_shared_time_is_changed_by_who_may_schedule_all_that_use_it(client: Cl
     for schedule, code in ((mine, 302), (theirs, 403)):
         row = schedule.periodic_task.crontab
         page = reverse("admin:django_celery_beat_crontabschedule_change", args=[row.pk])
-        assert client.post(page, values).status_code == code
+        answer = client.post(page, values)
+        assert answer.status_code == code, answer.context["errors"]
         row.refresh_from_db()
         assert row.minute == ("6" if code == 302 else "5")
 
