@@ -19,7 +19,7 @@ from django.db import connection
 from jobs.engine import ending, payload, statements
 from jobs.engine.ending import ERROR_LINE_LENGTH, Ending
 from jobs.engine.records import Fence, NewJob, Started, Wanted
-from jobs.rules.states import Hold, Outcome, Reason, Status
+from jobs.rules.states import Hold, Reason, Status
 
 CLOCK = "COALESCE(%(now)s::timestamptz, clock_timestamp())"
 """The database's clock, which alone decides; a test may hand in another instant as `now`."""
@@ -214,48 +214,6 @@ def storable(text: str) -> str:
     return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def complete(fence: Fence, *, outcome: Outcome = Outcome.COMPLETED, now: datetime | None = None) -> bool:
-    """active -> completed."""
-    return bool(end([ending.completed(fence, outcome=outcome)], now=now))
-
-
-def fail(
-    fence: Fence,
-    reason: Reason,
-    *,
-    outcome: Outcome,
-    error: str,
-    traceback: str = "",
-    now: datetime | None = None,
-) -> bool:
-    """active -> failed: the job is a dead letter from now on."""
-    one = ending.failed(fence, reason, outcome=outcome, error=error, traceback=traceback)
-    return bool(end([one], now=now))
-
-
-def retry_at(
-    fence: Fence,
-    at: datetime,
-    *,
-    outcome: Outcome,
-    error: str,
-    traceback: str = "",
-    now: datetime | None = None,
-) -> bool:
-    """active -> delayed until `at`; the attempt is charged."""
-    return bool(end([ending.retried(fence, at, outcome=outcome, error=error, traceback=traceback)], now=now))
-
-
-def crash(fence: Fence, error: str, *, now: datetime | None = None) -> bool:
-    """active -> waiting: the worker was lost. Counted as a crash, not as an error."""
-    return bool(end([ending.crashed(fence, error)], now=now))
-
-
-def interrupt(fence: Fence, *, now: datetime | None = None) -> bool:
-    """active -> waiting: a graceful stop. Nothing is charged."""
-    return bool(end([ending.interrupted(fence)], now=now))
-
-
 def cancel_active(fence: Fence, *, error: str = "", now: datetime | None = None) -> bool:
     """active -> cancelled: the task was stopped because somebody asked for it."""
     return bool(end([ending.cancelled(fence, error)], now=now))
@@ -340,11 +298,6 @@ def discard(ids: Sequence[str], *, now: datetime | None = None) -> list[str]:
             WHERE id = ANY(%(ids)s) AND status = 'failed' RETURNING id""",
         {"ids": list(ids), "now": now},
     )
-
-
-def continue_as(fence: Fence, work: dict[str, Any], *, now: datetime | None = None) -> bool:
-    """active -> waiting with other work under the same id (Celery's `self.replace`)."""
-    return bool(end([ending.replaced(fence, work)], now=now))
 
 
 def note_published(ids: Sequence[str], *, before: datetime, now: datetime | None = None) -> list[str]:

@@ -23,6 +23,7 @@ from jobs.models import Job, Limit, Schedule, Worker
 from jobs.rules.states import Hold, Outcome, Reason, Status
 from tests.acceptance.line import database_url, eventually, rows
 from tests.concurrency.contending import in_thread
+from tests.jobs import moves
 from tests.jobs.builders import NOON, begin, cron, every, job, minutes
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -79,7 +80,7 @@ def test_an_edit_made_while_a_sync_waits_for_its_locks_is_not_lost(monkeypatch: 
 
 def a_due_schedule_that_keeps_failing() -> None:
     schedule = every(60, "failing")
-    lifecycle.fail(_begun(schedule).fence, Reason.EXHAUSTED, outcome=Outcome.ERROR, error="x")
+    moves.fail(_begun(schedule).fence, Reason.EXHAUSTED, outcome=Outcome.ERROR, error="x")
     Schedule.objects.filter(pk=schedule.pk).update(pause_after_failures=1)
 
 
@@ -91,7 +92,7 @@ def a_schedule_whose_upstream_has_ended() -> None:
     up, down = every(60, "up"), every(60, "down")
     Schedule.objects.filter(pk=down.pk).update(after=up, after_on="any")
     syncing.sync_stale(database_now())
-    lifecycle.complete(_begun(up).fence)
+    moves.complete(_begun(up).fence)
 
 
 def a_job_of_a_dead_worker() -> None:

@@ -8,13 +8,14 @@ import psycopg
 import pytest
 from django.db import transaction
 
-from jobs.engine import claiming, dispatching, executing, lifecycle, recovering
+from jobs.engine import claiming, dispatching, executing, recovering
 from jobs.engine.clock import database_now
 from jobs.engine.records import Fence
 from jobs.models import Job, Schedule
 from jobs.rules.states import Outcome
 from tests.acceptance.line import database_url, eventually
 from tests.concurrency.contending import in_thread, waits_for_a_lock
+from tests.jobs import moves
 from tests.jobs.builders import NOON, begin, every, job, minutes, seconds, worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -92,8 +93,8 @@ def test_a_finish_and_a_rescue_do_not_both_count() -> None:
     row = job()
     execution = begin(row)
     with transaction.atomic():
-        assert lifecycle.complete(execution.fence)
-        thread, out = in_thread(lambda: lifecycle.crash(execution.fence, "lost"))
+        assert moves.complete(execution.fence)
+        thread, out = in_thread(lambda: moves.crash(execution.fence, "lost"))
         eventually(waits_for_a_lock, 4)
     thread.join(10)
     assert out == [False]
@@ -104,7 +105,7 @@ def test_a_rescue_passes_over_a_job_that_is_being_finished() -> None:
     row = job()
     execution = begin(row)
     with transaction.atomic():
-        assert lifecycle.complete(execution.fence)
+        assert moves.complete(execution.fence)
         thread, out = in_thread(lambda: recovering.rescue(database_now() + minutes(600)))
         thread.join(10)
         assert out == [0], "it skips the locked row and does not wait"
@@ -112,7 +113,7 @@ def test_a_rescue_passes_over_a_job_that_is_being_finished() -> None:
 
 def test_two_promotions_send_one_message(redis: Any) -> None:
     row = job()
-    lifecycle.retry_at(begin(row).fence, NOON, outcome=Outcome.ERROR, error="x")
+    moves.retry_at(begin(row).fence, NOON, outcome=Outcome.ERROR, error="x")
     threads = [in_thread(lambda: dispatching.promote_due(NOON + seconds(1))) for _ in range(6)]
     for thread, _ in threads:
         thread.join(10)

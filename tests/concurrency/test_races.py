@@ -33,6 +33,7 @@ from jobs.models import Attempt, Job, Limit, Schedule
 from jobs.rules.retry import FailureKind
 from jobs.rules.states import Outcome, Reason, Status, Trigger
 from tests.concurrency.contending import passing, waiting
+from tests.jobs import moves
 from tests.jobs.builders import NOON, begin, every, job, minutes, seconds, worker
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis")]
@@ -66,7 +67,7 @@ def failing(execution: Execution) -> Callable[[], bool]:
 
 def dead_letter() -> Job:
     row = job()
-    assert lifecycle.fail(begin(row).fence, Reason.EXHAUSTED, outcome=Outcome.ERROR, error="x")
+    assert moves.fail(begin(row).fence, Reason.EXHAUSTED, outcome=Outcome.ERROR, error="x")
     return row
 
 

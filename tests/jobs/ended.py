@@ -10,6 +10,7 @@ from django_celery_results.models import TaskResult
 from jobs.engine import lifecycle
 from jobs.models import Job, JobLog
 from jobs.rules.states import Outcome, Reason
+from tests.jobs import moves
 from tests.jobs.builders import NOON, begin, job
 
 TICK = timedelta(microseconds=1)
@@ -32,9 +33,9 @@ def ended(status: str, at: datetime = NOON, **fields: Any) -> Job:
     JobLog.objects.create(job=row, attempt=1, level=20, logger="x", content="x", logged_at=at)
     TaskResult.objects.create(task_id=row.id)
     end = {
-        "completed": lambda: lifecycle.complete(fence, now=at),
+        "completed": lambda: moves.complete(fence, now=at),
         "cancelled": lambda: lifecycle.cancel_active(fence, now=at),
-        "failed": lambda: lifecycle.fail(
+        "failed": lambda: moves.fail(
             fence, Reason.EXHAUSTED, outcome=Outcome.ERROR, error="x", traceback="x", now=at
         ),
     }[status]

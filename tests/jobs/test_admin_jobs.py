@@ -13,9 +13,9 @@ from django.test import Client
 from django.utils import timezone
 
 from jobs.conf import Conf
-from jobs.engine import lifecycle
 from jobs.models import Job, JobLog
 from jobs.rules.states import Outcome, Reason, Status
+from tests.jobs import moves
 from tests.jobs.builders import NOON, begin, every, job, worker
 
 pytestmark = pytest.mark.django_db
@@ -44,7 +44,7 @@ def failed(error: str = "ValueError: no", **fields: Any) -> Job:
     row = job(**fields)
     execution = begin(row)
     text = 'Traceback (most recent call last):\n  File "x.py", line 7\nValueError: <no>'
-    lifecycle.fail(execution.fence, Reason.EXHAUSTED, outcome=Outcome.ERROR, error=error, traceback=text)
+    moves.fail(execution.fence, Reason.EXHAUSTED, outcome=Outcome.ERROR, error=error, traceback=text)
     return Job.objects.get(id=row.id)
 
 
@@ -292,7 +292,7 @@ def test_statuses_are_tabs(admin: Client) -> None:
 def test_the_lists_have_an_order_that_an_index_gives(admin: Client) -> None:
     first, second = job(), job()
     for row, at in ((second, NOON), (first, NOON + timedelta(minutes=1))):
-        lifecycle.complete(begin(row).fence, now=at)
+        moves.complete(begin(row).fence, now=at)
     later = job(Status.DELAYED, available_at=NOON + timedelta(days=1))
     held = job(Status.DELAYED, hold="overlap")
     listed = {

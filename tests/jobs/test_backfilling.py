@@ -6,9 +6,10 @@ import pytest
 import redis as redis_client
 from django.core.exceptions import ValidationError
 
-from jobs.engine import backfilling, claiming, dispatching, lifecycle, syncing, triggering
+from jobs.engine import backfilling, claiming, dispatching, syncing, triggering
 from jobs.models import Blackout, Calendar, Job, Schedule
 from jobs.rules.states import Outcome, Reason
+from tests.jobs import moves
 from tests.jobs.builders import NOON, begin, cron, every, minutes, seconds
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -17,9 +18,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def finish(row: Job, *, ok: bool) -> None:
     execution = begin(row)
     if ok:
-        lifecycle.complete(execution.fence)
+        moves.complete(execution.fence)
     else:
-        lifecycle.fail(execution.fence, Reason.EXHAUSTED, outcome=Outcome.ERROR, error="x")
+        moves.fail(execution.fence, Reason.EXHAUSTED, outcome=Outcome.ERROR, error="x")
 
 
 @pytest.mark.semantics(21)

@@ -108,7 +108,7 @@ def test_buffer_one_holds_the_first_and_drops_later_ones() -> None:
     assert dispatching.release_held(NOON + minutes(3)) == 0
     first = Job.objects.get(status="waiting")
     execution = begin(first)
-    assert claiming.lifecycle.complete(execution.fence)
+    assert claiming.moves.complete(execution.fence)
     assert dispatching.release_held(NOON + minutes(3)) == 1
     assert Job.objects.get(scheduled_for=NOON + minutes(2)).status == Status.WAITING
 

@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 import pytest
 import redis as redis_client
 
-from jobs.engine import claiming, lifecycle, pausing, syncing
+from jobs.engine import claiming, pausing, syncing
 from jobs.engine.clock import database_now
 from jobs.models import Job, Schedule
+from tests.jobs import moves
 from tests.jobs.builders import NOON, begin, cron, every, job, minutes, once
 from tests.jobs.test_cli_runner import cli
 
@@ -47,7 +48,7 @@ def test_explain_reads_a_time_in_the_schedules_zone() -> None:
 def test_backfill_shows_first_and_needs_a_yes(redis: redis_client.Redis) -> None:
     schedule = every(60, "minutely")
     done = job(schedule_id=schedule.pk, scheduled_for=NOON + minutes(2))
-    lifecycle.complete(begin(done).fence)
+    moves.complete(begin(done).fence)
     shown = cli(*BACKFILL, "--dry-run", "--json")
     assert (shown.code, shown.json["jobs"]) == (0, [])
     assert [item["runs"] for item in shown.json["items"]] == [True, False, True, True, True]
@@ -73,7 +74,7 @@ def test_backfill_shows_first_and_needs_a_yes(redis: redis_client.Redis) -> None
 @pytest.mark.semantics(21)
 def test_backfill_can_reprocess_spread_and_run_side_by_side(redis: redis_client.Redis) -> None:
     schedule = every(60, "minutely")
-    lifecycle.complete(begin(job(schedule_id=schedule.pk, scheduled_for=NOON + minutes(2))).fence)
+    moves.complete(begin(job(schedule_id=schedule.pk, scheduled_for=NOON + minutes(2))).fence)
     flags = ("--reprocess", "all", "--per-minute", 2, "--side-by-side", "--yes", "--json")
     made = cli(*BACKFILL, *flags)
     assert len(made.json["jobs"]) == 5

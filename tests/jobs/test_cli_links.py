@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import redis as redis_client
 
-from jobs.engine import depending, lifecycle, syncing
+from jobs.engine import depending, syncing
 from jobs.engine.clock import database_now
 from jobs.models import Calendar, Job, Limit, Schedule
+from tests.jobs import moves
 from tests.jobs.builders import begin, job
 from tests.jobs.test_cli_runner import cli
 from tests.jobs.test_cli_schedules import make, refused, show
@@ -99,7 +100,7 @@ def test_a_schedule_that_another_starts_needs_no_time(redis: redis_client.Redis)
     syncing.sync_stale(database_now())
     assert show("down")["state"] == "active"
     row = job(schedule_id=Schedule.objects.get(periodic_task__name="up").pk, nonce="run")
-    lifecycle.complete(begin(row).fence)
+    moves.complete(begin(row).fence)
     assert depending.trigger_due(database_now()) == 1
     assert Job.objects.get(schedule_name="down").trigger == "after"
     freed = update("down", "--after", "none")

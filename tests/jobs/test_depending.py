@@ -13,6 +13,7 @@ from jobs.engine.clock import database_now
 from jobs.engine.editing import EditError
 from jobs.models import Job, Schedule
 from jobs.rules.states import Outcome, Reason
+from tests.jobs import moves
 from tests.jobs.builders import NOON, begin, every, job, minutes
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -29,9 +30,9 @@ def run(schedule: Schedule, *, ok: bool = True) -> Job:
     row = job(schedule_id=schedule.pk, nonce=f"test-{Job.objects.count()}")
     execution = begin(row)
     if ok:
-        lifecycle.complete(execution.fence)
+        moves.complete(execution.fence)
     else:
-        lifecycle.fail(execution.fence, Reason.EXHAUSTED, outcome=Outcome.ERROR, error="x")
+        moves.fail(execution.fence, Reason.EXHAUSTED, outcome=Outcome.ERROR, error="x")
     return row
 
 

@@ -15,13 +15,13 @@ from celery.app.trace import build_tracer
 from celery.result import AsyncResult
 from django_celery_results.models import TaskResult
 
-from jobs.engine import attending, dispatching, lifecycle
+from jobs.engine import attending, dispatching
 from jobs.engine.clock import database_now
 from jobs.engine.records import Fence
 from jobs.models import Job, JobLog
 from jobs.runtime import identity, logs
 from jobs.runtime.trace import run_job
-from tests.jobs import tasks
+from tests.jobs import moves, tasks
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -220,7 +220,7 @@ def test_a_late_finish_writes_nothing(redis: redis_client.Redis, monkeypatch) ->
 
     def overtaken(x: float, y: float) -> float:
         job = only_job()
-        assert lifecycle.crash(Fence(job.id, job.attempt), "the lease ended")
+        assert moves.crash(Fence(job.id, job.attempt), "the lease ended")
         return original(x, y)
 
     monkeypatch.setattr(tasks.add, "run", overtaken)
@@ -324,7 +324,7 @@ def test_what_follows_is_made_for_the_winner_only(redis: redis_client.Redis, mon
 
     def overtaken(x: float, y: float) -> float:
         job = Job.objects.get(status="active")
-        assert lifecycle.crash(Fence(job.id, job.attempt), "the lease ended")
+        assert moves.crash(Fence(job.id, job.attempt), "the lease ended")
         return original(x, y)
 
     monkeypatch.setattr(tasks.add, "run", overtaken)

@@ -18,6 +18,7 @@ from jobs.insight.explaining import Explanation, explain
 from jobs.insight.obstacles import beat_is_running
 from jobs.models import Beat, Blackout, Calendar, Job, Schedule, Worker
 from jobs.rules.states import Outcome, Reason, Status
+from tests.jobs import moves
 from tests.jobs.builders import NOON, begin, cron, every, job, minutes, once, seconds, turning_beat, worker
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.semantics(28)]
@@ -63,7 +64,7 @@ def test_it_ran() -> None:
     schedule = every(60, "minutely")
     claiming.claim_due(NOON + minutes(1))
     row = Job.objects.get()
-    lifecycle.complete(begin(row).fence)
+    moves.complete(begin(row).fence)
     Job.objects.filter(id=row.id).update(
         started_at=NOON + seconds(60.5), finished_at=NOON + seconds(63), attempt=2
     )
@@ -78,7 +79,7 @@ def test_it_failed() -> None:
     schedule = every(60)
     claiming.claim_due(NOON + minutes(1))
     execution = begin(Job.objects.get())
-    lifecycle.fail(execution.fence, Reason.EXHAUSTED, outcome=Outcome.ERROR, error="OSError: no route.")
+    moves.fail(execution.fence, Reason.EXHAUSTED, outcome=Outcome.ERROR, error="OSError: no route.")
     told = ask(schedule, NOON + minutes(1))
     assert told.verdict == "failed"
     assert told.sentence == "It ran and failed (exhausted) after 1 attempt: OSError: no route."
@@ -90,7 +91,7 @@ def test_it_is_running_delayed_or_cancelled() -> None:
     row = Job.objects.get()
     execution = begin(row)
     assert ask(schedule, NOON + minutes(1)).verdict == "running"
-    lifecycle.retry_at(execution.fence, NOON + minutes(9), error="OSError: x", outcome=Outcome.ERROR)
+    moves.retry_at(execution.fence, NOON + minutes(9), error="OSError: x", outcome=Outcome.ERROR)
     told = ask(schedule, NOON + minutes(1))
     assert (told.verdict, "attempt 2 is due at 2026-03-10T12:09:00Z" in told.sentence) == ("delayed", True)
     assert "after OSError: x" in told.sentence

@@ -13,6 +13,7 @@ from jobs.engine import lifecycle
 from jobs.engine.records import Fence, NewJob, Wanted
 from jobs.models import Attempt, Job
 from jobs.rules.states import BIRTH, TERMINAL, TRANSITIONS, Hold, Outcome, Reason, Status
+from tests.jobs import moves
 from tests.jobs.builders import NOON, begin, job, worker
 
 pytestmark = pytest.mark.django_db
@@ -29,14 +30,14 @@ MOVES: dict[str, tuple[Status, Move]] = {
             margin=NOON - NOON,
         ),
     ),
-    "complete": (Status.COMPLETED, lambda j, f: lifecycle.complete(f)),
+    "complete": (Status.COMPLETED, lambda j, f: moves.complete(f)),
     "fail": (
         Status.FAILED,
-        lambda j, f: lifecycle.fail(f, Reason.EXHAUSTED, outcome=Outcome.ERROR, error="x"),
+        lambda j, f: moves.fail(f, Reason.EXHAUSTED, outcome=Outcome.ERROR, error="x"),
     ),
-    "retry_at": (Status.DELAYED, lambda j, f: lifecycle.retry_at(f, NOON, outcome=Outcome.ERROR, error="x")),
-    "crash": (Status.WAITING, lambda j, f: lifecycle.crash(f, "lost")),
-    "interrupt": (Status.WAITING, lambda j, f: lifecycle.interrupt(f)),
+    "retry_at": (Status.DELAYED, lambda j, f: moves.retry_at(f, NOON, outcome=Outcome.ERROR, error="x")),
+    "crash": (Status.WAITING, lambda j, f: moves.crash(f, "lost")),
+    "interrupt": (Status.WAITING, lambda j, f: moves.interrupt(f)),
     "cancel_active": (Status.CANCELLED, lambda j, f: lifecycle.cancel_active(f)),
     "cancel_pending": (Status.CANCELLED, lambda j, f: lifecycle.cancel_pending([j.id])),
     "defer": (
@@ -48,7 +49,7 @@ MOVES: dict[str, tuple[Status, Move]] = {
     "discard": (Status.CANCELLED, lambda j, f: lifecycle.discard([j.id])),
     "continue_as": (
         Status.WAITING,
-        lambda j, f: lifecycle.continue_as(
+        lambda j, f: moves.continue_as(
             f, {"task": "t", "queue": "q", "args": [], "kwargs": {}, "headers": {}}
         ),
     ),
@@ -65,9 +66,9 @@ def in_status(status: Status) -> Job:
         return row
     execution = begin(row)
     if status is Status.COMPLETED:
-        assert lifecycle.complete(execution.fence)
+        assert moves.complete(execution.fence)
     elif status is Status.FAILED:
-        assert lifecycle.fail(execution.fence, Reason.EXHAUSTED, outcome=Outcome.ERROR, error="x")
+        assert moves.fail(execution.fence, Reason.EXHAUSTED, outcome=Outcome.ERROR, error="x")
     return row
 
 
@@ -106,7 +107,7 @@ def test_the_diagram_in_the_docs_is_the_table() -> None:
 def test_a_late_writer_changes_nothing(end: str) -> None:
     row = job()
     late = begin(row)
-    assert lifecycle.crash(late.fence, "lost")
+    assert moves.crash(late.fence, "lost")
     begin(row, attempt=2)
     before = Job.objects.filter(id=row.id).values().get()
     assert not MOVES[end][1](row, late.fence)
@@ -119,19 +120,19 @@ def test_an_end_counts_whose_start_the_database_forgot(attempts: int) -> None:
     """Starts do not wait for the disk: after a crash of the database the row may be what it was before."""
     row = job()
     if attempts == 2:
-        assert lifecycle.crash(begin(row).fence, "lost")
-    assert lifecycle.complete(Fence(row.id, attempts))
+        assert moves.crash(begin(row).fence, "lost")
+    assert moves.complete(Fence(row.id, attempts))
     row.refresh_from_db()
     assert (row.status, row.attempt) == ("completed", attempts)
     last = row.attempts.get(number=attempts)
     assert (last.outcome, last.started_at) == ("completed", last.finished_at)
-    assert not lifecycle.complete(Fence(row.id, attempts + 1)), "that fence was never given out"
+    assert not moves.complete(Fence(row.id, attempts + 1)), "that fence was never given out"
 
 
 def test_a_forgotten_start_that_another_worker_made_is_that_workers() -> None:
     row = job()
-    assert lifecycle.crash(begin(row).fence, "it, too, has gone")
-    assert not lifecycle.complete(Fence(row.id, 1))
+    assert moves.crash(begin(row).fence, "it, too, has gone")
+    assert not moves.complete(Fence(row.id, 1))
 
 
 @pytest.mark.parametrize("end", ["retry_at", "crash", "interrupt", "continue_as"])
@@ -148,9 +149,9 @@ def test_what_is_to_be_stopped_is_not_tried_again(end: str) -> None:
 
 def test_crashes_and_errors_are_counted_apart() -> None:
     row = job()
-    assert lifecycle.crash(begin(row).fence, "lost")
-    assert lifecycle.interrupt(begin(row, attempt=2).fence)
-    assert lifecycle.retry_at(begin(row, attempt=3).fence, NOON, outcome=Outcome.ERROR, error="x")
+    assert moves.crash(begin(row).fence, "lost")
+    assert moves.interrupt(begin(row, attempt=2).fence)
+    assert moves.retry_at(begin(row, attempt=3).fence, NOON, outcome=Outcome.ERROR, error="x")
     row.refresh_from_db()
     assert (row.attempt, row.crashes, row.errors) == (3, 1, 1)
     assert list(row.attempts.values_list("number", "outcome")) == [
@@ -190,7 +191,7 @@ def test_birth_is_idempotent_by_id() -> None:
 
 def test_text_that_postgresql_cannot_store_does_not_lose_the_outcome() -> None:
     row = job()
-    assert lifecycle.fail(
+    assert moves.fail(
         begin(row).fence, Reason.EXHAUSTED, outcome=Outcome.ERROR, error="a\x00b\udcff", traceback="\x00"
     )
     row.refresh_from_db()

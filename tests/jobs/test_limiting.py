@@ -7,12 +7,13 @@ import uuid
 import pytest
 import redis as redis_client
 
-from jobs.engine import executing, lifecycle, limiting
+from jobs.engine import executing, limiting
 from jobs.engine.clock import database_now
 from jobs.engine.executing import Execution, Refusal
 from jobs.engine.records import Fence
 from jobs.models import Job, Limit
 from jobs.rules.states import Status
+from tests.jobs import moves
 from tests.jobs.builders import begin, job, seconds, worker
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.semantics(24)]
@@ -46,7 +47,7 @@ def test_at_most_k_are_active_and_the_rest_wait(redis: redis_client.Redis, name:
     assert held.count() == 2
     assert limiting.release(database_now()) == 0
     assert isinstance(outcomes[0], Execution)
-    lifecycle.complete(outcomes[0].fence)
+    moves.complete(outcomes[0].fence)
     assert limiting.release(database_now()) == 1
     assert Job.objects.get(id=rows[2].id).status == Status.WAITING, "the oldest goes first"
     assert isinstance(attempt(rows[2]), Execution)

@@ -15,7 +15,7 @@ from django.test import Client
 from django.urls import reverse
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
-from jobs.engine import claiming, depending, executing, lifecycle, syncing
+from jobs.engine import claiming, depending, executing, syncing
 from jobs.engine.clock import database_now
 from jobs.engine.permitting import LOOK_AGAIN
 from jobs.engine.ticking import Ticker
@@ -24,6 +24,7 @@ from jobs.insight.documents import schedule_document
 from jobs.insight.explaining import explain
 from jobs.models import Job, Quarantine, Schedule
 from jobs.rules.states import Outcome, Reason
+from tests.jobs import moves
 from tests.jobs.builders import NOON, begin, every, job, minutes, seconds, worker
 from tests.jobs.permits import BUILT_IN, CLEANUP, ELSEWHERE, Allow, allow, by_sql, fresh
 from tests.jobs.test_admin_schedules import LIST, url
@@ -186,7 +187,7 @@ def test_one_that_another_schedule_starts_is_asked_about_as_well(allow: Allow) -
     syncing.sync_stale(now)
     assert fresh(then).next_run_at is None
     done = begin(job(schedule_id=first.pk, schedule_name="first"))
-    lifecycle.complete(done.fence)
+    moves.complete(done.fence)
     allow()
     later = database_now() + seconds(1)
     assert depending.trigger_due(later) == 0
@@ -207,7 +208,7 @@ def test_a_call_is_not_a_schedule(allow: Allow) -> None:
 
 def test_a_dead_letter_of_a_task_that_is_denied_by_now_can_be_replayed(allow: Allow) -> None:
     dead = begin(job(task=CLEANUP))
-    lifecycle.fail(dead.fence, Reason.PERMANENT, outcome=Outcome.ERROR, error="no")
+    moves.fail(dead.fence, Reason.PERMANENT, outcome=Outcome.ERROR, error="no")
     assert cli("jobs", "retry", dead.fence.job_id).code == 0
 
 

@@ -15,6 +15,7 @@ from jobs.engine.clock import database_now
 from jobs.engine.ticking import Ticker
 from jobs.models import Attempt, Job, JobLog, Worker
 from jobs.rules.states import Outcome, Reason, Status
+from tests.jobs import moves
 from tests.jobs.builders import begin, job, minutes, seconds, worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -186,9 +187,9 @@ def test_pruning_keeps_to_the_retention_and_takes_everything_along(redis: redis_
             )
             TaskResult.objects.create(task_id=row.id)
             if status == "completed":
-                lifecycle.complete(execution.fence)
+                moves.complete(execution.fence)
             else:
-                lifecycle.fail(execution.fence, Reason.EXHAUSTED, outcome=Outcome.ERROR, error="x")
+                moves.fail(execution.fence, Reason.EXHAUSTED, outcome=Outcome.ERROR, error="x")
             Job.objects.filter(id=row.id).update(finished_at=database_now() - timedelta(days=age))
             finished[name, status] = row.id
     waiting = job()

@@ -8,10 +8,10 @@ import pytest
 import redis as redis_client
 from celery import chain, current_app
 
-from jobs.engine import dispatching, lifecycle
+from jobs.engine import dispatching
 from jobs.engine.records import Fence
 from jobs.models import Job
-from tests.jobs import tasks
+from tests.jobs import moves, tasks
 from tests.jobs.test_executing import _this_process_is_a_worker, deliver, drain, run_next
 
 __all__ = ["_this_process_is_a_worker"]  # a fixture for all tests here
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @current_app.task(name="tests.becomes_a_chain", bind=True)
 def becomes_a_chain(self: Any, overtaken: bool = False) -> Any:
     if overtaken:
-        assert lifecycle.crash(Fence(self.request.id, 1), "the lease ended")
+        assert moves.crash(Fence(self.request.id, 1), "the lease ended")
     return self.replace(chain(tasks.add.s(1, 2), tasks.add.s(3)))
 
 

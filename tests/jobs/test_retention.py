@@ -22,7 +22,7 @@ from jobs.models import Attempt, Job, JobLog, Quarantine, Schedule, Worker
 from jobs.rules.states import Status
 from tests.acceptance.line import database_url
 from tests.concurrency.contending import passing
-from tests.jobs import tasks
+from tests.jobs import moves, tasks
 from tests.jobs.builders import NOON, begin, every, job, minutes, seconds, worker
 from tests.jobs.ended import DAYS, TICK, days, ended, kept
 
@@ -81,7 +81,7 @@ def test_the_counter_of_a_chord_that_never_came_to_its_end_goes_with_its_last_me
     header: list[Job],
 ) -> None:
     cancelling.cancel([header[0].id], now=NOON)
-    assert lifecycle.complete(begin(header[1]).fence, now=NOON)
+    assert moves.complete(begin(header[1]).fence, now=NOON)
     pruning.prune(NOON + days(7) + TICK)
     assert kept() == {header[0].id}
     assert ChordCounter.objects.count() == 1, "a member is still there"
@@ -241,7 +241,7 @@ def work_beside() -> str:
     schedule = Schedule.objects.get()
     assert claiming.claim_due(NOON + days(100)) == 1
     row = Job.objects.filter(schedule_id=schedule.pk, status=Status.WAITING).latest("scheduled_for")
-    assert lifecycle.complete(begin(row).fence)
+    assert moves.complete(begin(row).fence)
     other = job(Status.DELAYED)
     assert lifecycle.promote([other.id]) == [other.id]
     assert cancelling.cancel([other.id]) == (1, 0)

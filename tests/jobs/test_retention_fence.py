@@ -23,6 +23,7 @@ from jobs.engine.executing import Execution
 from jobs.engine.records import Fence
 from jobs.engine.ticking import Ticker
 from jobs.models import Job, Schedule
+from tests.jobs import moves
 from tests.jobs.builders import NOON, begin, cron, every, minutes, once, worker
 from tests.jobs.ended import days, ended, kept
 
@@ -133,7 +134,7 @@ def test_what_an_upstream_started_is_kept_as_long_as_the_upstream() -> None:
     failed = ended("failed", NOON, schedule_id=upstream.pk, nonce="up")
     assert depending.trigger_due(NOON + minutes(1)) == 1
     started = Job.objects.get(schedule_id=downstream.pk)
-    assert lifecycle.complete(begin(started).fence, now=NOON + minutes(2))
+    assert moves.complete(begin(started).fence, now=NOON + minutes(2))
 
     for day in (8, 40, 79):
         pruning.prune(NOON + days(day))

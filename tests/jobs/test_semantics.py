@@ -27,6 +27,7 @@ from jobs.models import Job, Schedule
 from jobs.public import context
 from jobs.rules.states import Status
 from jobs.runtime import identity
+from tests.jobs import moves
 from tests.jobs.builders import NOON, begin, cron, every, job, minutes, seconds
 from tests.jobs.test_cli_runner import cli
 from tests.jobs.test_executing import drain, run_next
@@ -83,7 +84,7 @@ def test_skips_do_not_use_up_max_runs(redis: redis_client.Redis) -> None:
     change(every(60), max_runs=2)
     claiming.claim_due(NOON + minutes(1))
     claiming.claim_due(NOON + minutes(2))  # the first still waits: overlap
-    lifecycle.complete(begin(Job.objects.get(scheduled_for=NOON + minutes(1))).fence)
+    moves.complete(begin(Job.objects.get(scheduled_for=NOON + minutes(1))).fence)
     claiming.claim_due(NOON + minutes(3))
     reasons = Job.objects.order_by("scheduled_for").values_list("reason", flat=True)
     assert list(reasons) == ["", "overlap", ""]

@@ -33,6 +33,7 @@ from jobs.models import Job as JobRow
 from jobs.models import Worker as WorkerRow
 from jobs.rules.retry import FailureKind, RetryAt
 from jobs.rules.states import Outcome, Reason, Status, Trigger
+from tests.jobs import moves
 from tests.model.clock import set_clock
 from tests.model.life import MAX_ATTEMPTS, Job, Life, Worker
 from tests.model.stage import QUEUES, START, Stage
@@ -189,7 +190,7 @@ class Acts:
         """A graceful stop of its worker."""
         fence = execution.fence
         with transaction.atomic():
-            won = lifecycle.interrupt(fence, now=self.now)
+            won = moves.interrupt(fence, now=self.now)
             dispatching.publish_waiting([fence.job_id] if won else [])
         assert won == self.life.interrupt(fence.job_id, fence.attempt, self.now)
 

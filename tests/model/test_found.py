@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import redis as redis_client
 
-from jobs.engine import dispatching, executing, lifecycle, limiting
+from jobs.engine import dispatching, executing, limiting
 from jobs.engine.executing import Refusal
 from jobs.engine.records import Fence
 from jobs.models import Job
 from jobs.rules.states import Hold, Status
+from tests.jobs import moves
 from tests.jobs.builders import NOON, begin, every, job, minutes, worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -40,6 +41,6 @@ def test_a_job_that_a_limit_holds_back_is_not_overtaken_by_the_next_of_its_sched
     assert dispatching.release_held(NOON + minutes(2)) == 0, "the first one is to run yet"
     limiting.resume_queue("default")
     assert limiting.release(NOON + minutes(10_000_000)) == 1
-    assert lifecycle.complete(begin(first).fence)
+    assert moves.complete(begin(first).fence)
     assert dispatching.release_held(NOON + minutes(2)) == 1
     assert Job.objects.get(id=second.id).status == Status.WAITING
