@@ -107,12 +107,13 @@ def act_on(stage: Stage, plan: list[Act]) -> None:
     to_undo: list[tuple[float, int, str, Undo]] = []
 
     def pass_time(until: float) -> None:
-        while (now := time.monotonic() - began) < until or (to_undo and until == float("inf")):
-            while to_undo and to_undo[0][0] <= now:
+        while True:
+            now = time.monotonic() - began
+            while to_undo and to_undo[0][0] <= now:  # also when the next act is overdue
                 _, _, name, undo = heapq.heappop(to_undo)
                 undo()
                 print(f"{now:8.1f} s  ... {name} is over", flush=True)
-            if not to_undo and until == float("inf"):
+            if now >= until or (until == float("inf") and not to_undo):
                 return
             stage.tend()
             time.sleep(LOOK_SECONDS)

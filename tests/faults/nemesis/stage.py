@@ -205,8 +205,9 @@ class Stage:
         return lambda: _started(self.redis)
 
     def _freeze_redis(self, act: Act) -> Undo:
-        os.kill(self.redis.pid, signal.SIGSTOP)
-        return lambda: os.kill(self.redis.pid, signal.SIGCONT)
+        frozen = self.redis.pid
+        os.kill(frozen, signal.SIGSTOP)
+        return partial(_go_on, frozen)
 
     def _flush_redis(self, act: Act) -> None:
         self._redis(lambda client: client.flushall())
@@ -271,3 +272,9 @@ def _started(server: Postgres | Redis) -> None:
         return True
 
     eventually(start, 60, server.last_words)
+
+
+def _go_on(frozen: int) -> None:
+    """Let a process go on, unless it was killed meanwhile."""
+    with suppress(ProcessLookupError):
+        os.kill(frozen, signal.SIGCONT)
