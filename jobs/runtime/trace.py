@@ -172,10 +172,17 @@ def _fence(task: Any, uuid: str, args: Any, kwargs: Any, request: dict[str, Any]
         headers=stored_headers(own, request, {"reply_to": request.get("reply_to")}),
         eta=as_time(request.get(ETA_HEADER)),
         expires=as_time(request.get("expires")),
-        priority=request["delivery_info"].get("priority"),
+        priority=_priority(request["delivery_info"].get("priority")),
         limits=request.get("timelimit"),
     )
 
+
+def _priority(said: Any) -> int | None:
+    """Return a foreign message's priority within the bounds that kombu keeps, whatever the message says."""
+    return min(max(int(said), LOWEST), HIGHEST) if isinstance(said, int) else None
+
+
+LOWEST, HIGHEST = 0, 9
 
 _REQUEST_ONLY = frozenset(
     {
