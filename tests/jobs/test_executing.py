@@ -19,7 +19,7 @@ from jobs.engine import attending, dispatching
 from jobs.engine.clock import database_now
 from jobs.engine.records import Fence
 from jobs.models import Job, JobLog
-from jobs.runtime import identity, logs
+from jobs.runtime import identity, logs, trace
 from jobs.runtime.trace import run_job
 from tests.jobs import moves, tasks
 
@@ -393,3 +393,10 @@ def test_the_arguments_of_a_task_that_is_a_class_are_checked(redis: redis_client
         current_app.tasks.unregister(task)
     assert good.get(timeout=1) == 4
     assert Job.objects.get(id=bad.id).error.startswith("Permanent: The arguments do not fit the task")
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"), [(5, 5), (-1, 0), (10**30, 9), (True, 1), (None, None), ("7", None), ([1], None)]
+)
+def test_a_foreign_priority_is_kept_within_bounds(said: object, kept: int | None) -> None:
+    assert trace._priority(said) == kept
