@@ -12,8 +12,8 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from jobs.engine.records import Fence
-from jobs.models import Job, Worker
-from jobs.rules.states import Status
+from jobs.models import Attempt, Job, Worker
+from jobs.rules.states import Outcome, Status
 
 
 def register(
@@ -64,6 +64,10 @@ def running(worker_id: UUID) -> int:
     return Job.objects.filter(worker_id=worker_id, status=Status.ACTIVE).count()
 
 
+TAKEN_AWAY = (Outcome.CRASH, Outcome.INTERRUPTED, Outcome.CANCELLED)
+"""Ends that others may record for a worker."""
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """What a worker's rows say about the attempts that it believes to run."""
@@ -100,4 +104,17 @@ def look(worker_id: UUID, running: Collection[Fence], *, started: Collection[Fen
             lost.add(Fence(job.id, believed))
         if job.status == Status.WAITING and Fence(job.id, job.attempt + 1) in started:
             forgotten.add(Fence(job.id, job.attempt + 1))
-    return Look(frozenset(to_cancel), frozenset(lost), frozenset(orphans), frozenset(forgotten))
+    return Look(
+        frozenset(to_cancel), frozenset(lost - _ended_here(lost)), frozenset(orphans), frozenset(forgotten)
+    )
+
+
+def _ended_here(lost: Collection[Fence]) -> set[Fence]:
+    """Return those of `lost` that have ended as only the worker that ran them can say.
+
+    It may not have heard of that itself: its main loop waits for the broker, or for its last jobs.
+    """
+    if not lost:
+        return set()
+    ended = Attempt.objects.filter(job_id__in=[one.job_id for one in lost]).exclude(outcome__in=TAKEN_AWAY)
+    return {Fence(*row) for row in ended.values_list("job_id", "number")}

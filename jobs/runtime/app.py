@@ -19,6 +19,7 @@ class DurableCelery(Celery):  # type: ignore[misc]
     task_cls = "jobs.runtime.task:DurableTask"
     amqp_cls = "jobs.runtime.outbox:DurableAMQP"
     control_cls = "jobs.runtime.control:DurableControl"
+    events_cls = "jobs.runtime.events:DurableEvents"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

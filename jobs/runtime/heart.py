@@ -120,9 +120,8 @@ class Heart(bootsteps.StartStopStep):  # type: ignore[misc]
             if fence.job_id in look.to_cancel:
                 _terminate(worker, request)
         _start_again([running[fence] for fence in look.forgotten])
-        if not _is_stopping():
-            for fence in look.lost & self.seen.lost & running.keys():
-                _kill(running[fence])
+        for fence in look.lost & self.seen.lost & running.keys():
+            _kill(running[fence])
         for fence in look.orphans & self.seen.orphans:
             losing.crashed(fence, "Its worker does not run it any more.")
         self.seen = look
@@ -131,12 +130,6 @@ class Heart(bootsteps.StartStopStep):  # type: ignore[misc]
 def _running() -> Iterator[DurableRequest]:
     """Yield what this worker has taken: given to a child, or about to be."""
     yield from list(worker_state.requests.values())
-
-
-def _is_stopping() -> bool:
-    """Whether the main loop waits for the last jobs: then it does not hear of their ends, and they look lost."""
-    taking = intake.current()
-    return taking is not None and taking.closed
 
 
 def _terminate(worker: Any, request: DurableRequest) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections import Counter
@@ -20,6 +21,8 @@ from tests.faults.scene import GRACE, LEASE, SWEEP, Scene
 from tests.faults.test_worker import SLACK, decided_after
 from tests.jobs import tasks
 
+ANSWER = 2.0
+"""Seconds that an answer of Redis is waited for (`socket_timeout`)."""
 HEARTBEAT = float(FAST["JADWAL_HEARTBEAT_SECONDS"])
 
 
@@ -100,6 +103,26 @@ def test_a_graceful_stop(scene: Scene) -> None:
     scene.figures |= {"exit_s": round(took, 2)}
     assert took <= GRACE + 2
     assert b"no longer ours" not in scene.line.log_of(worker), "what ends meanwhile is not lost"
+
+
+@pytest.mark.fault(14, "SIGSTOP Redis while a job runs: its limit is kept, and SIGTERM ends the worker")
+def test_a_worker_of_a_silent_broker(scene: Scene) -> None:
+    """The main loop, which keeps the limits and hears of ends and signals, waits for no answer that never comes."""
+    worker = scene.line.worker()
+    limited = tasks.slow_once.apply_async((str(scene.notes), 60), time_limit=3).id
+    Job.objects.filter(id=limited).update(max_attempts=1)
+    tasks.record.delay(str(scene.notes), 1)
+    eventually(lambda: len(scene.oracle.begins()) == 2, 10, scene.tails)
+    os.kill(scene.redis.pid, signal.SIGSTOP)
+    scene.wait(3 + ANSWER + SLACK)
+    assert list(Attempt.objects.filter(job_id=limited).values_list("outcome", flat=True)) == ["timeout"]
+    asked = time.monotonic()
+    scene.stop_gracefully(worker, 30)
+    scene.figures = {"exit_s": round(time.monotonic() - asked, 2)}
+    os.kill(scene.redis.pid, signal.SIGCONT)
+    assert scene.figures["exit_s"] <= GRACE + 4 * ANSWER
+    assert b"no longer ours" not in scene.line.log_of(worker)
+    assert Worker.objects.get().stopped_at is not None, "it said goodbye"
 
 
 @pytest.mark.fault(11, "SIGTERM, then SIGKILL after 1 s")

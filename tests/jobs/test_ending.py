@@ -209,6 +209,15 @@ class TestLook:
         begin(row, worker_id=other, attempt=2)
         assert attending.look(me, [fence]) == Look(lost=frozenset({fence}))
 
+    def test_an_attempt_that_has_ended_here_is_not_lost(self) -> None:
+        """The main loop has not heard of it: it waits for the broker, or for its last jobs."""
+        me = worker("me")
+        fences = [begin(job(), worker_id=me).fence for _ in range(2)]
+        finishing.record([ending.completed(fences[0])])
+        again = ending.retried(fences[1], NOON, outcome=Outcome.ERROR, error="x")
+        finishing.record([again])
+        assert attending.look(me, fences) == Look()
+
     def test_an_attempt_that_nobody_runs_is_an_orphan(self) -> None:
         me = worker()
         fence = begin(job(), worker_id=me).fence
