@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from celery import current_app
 from django.conf import settings
 
 from jobs.cli.waiting import until
@@ -57,8 +58,8 @@ class Canary:
 
 
 def default_queues() -> list[str]:
-    """Return the queues of the project."""
-    return list(getattr(settings, "QUEUES", ("default",)))
+    """Return the queues of the project: those that it names, or else the one that tasks go to by default."""
+    return list(getattr(settings, "QUEUES", ())) or [current_app.conf.task_default_queue]
 
 
 def release(queues: Sequence[str]) -> list[Canary]:

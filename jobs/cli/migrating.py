@@ -11,6 +11,7 @@ from jobs.cli.output import Column, Output
 from jobs.insight import translating
 from jobs.insight.findings import FAIL, WARN
 from jobs.insight.migrating import examine
+from jobs.insight.migrating_code import is_cleanup
 
 FINDINGS = (
     Column("AREA", "area"),
@@ -41,6 +42,8 @@ def declare(out: Output) -> None:
     """
     beat = translating.from_redbeat()
     entries = [*translating.from_code(), *(beat or [])]
+    cleaning = [one for one in entries if is_cleanup(one)]
+    entries = [one for one in entries if one not in cleaning]
     names = [one.name for one in entries]
     stored = set(PeriodicTask.objects.filter(name__in=names).values_list("name", flat=True))
     new = [one for one in entries if one.name not in stored]
@@ -51,6 +54,8 @@ def declare(out: Output) -> None:
         from jobs.cli.declaration_files import dump
 
         out.line(dump(documents))
+    for one in cleaning:
+        out.note(f"{one.name}: left out, for results are deleted with their jobs")
     for one in new:
         for note in one.notes:
             out.note(f"{one.name}: {note}")

@@ -14,8 +14,11 @@ from django_celery_beat.models import PeriodicTask
 from jobs.conf import conf
 from jobs.engine.compiling import queue_for
 from jobs.engine.registry import load_tasks
-from jobs.insight import obstacles
+from jobs.insight import obstacles, translating
 from jobs.insight.findings import FAIL, OK, WARN, Finding, about
+
+CLEANUP = "celery.backend_cleanup"
+"""What Celery's own beat adds to every database: it deletes old results."""
 
 TASKS, SETTINGS = "tasks", "settings"
 
@@ -233,7 +236,7 @@ def _changed() -> dict[str, Any]:
 
 
 def _beat_schedule() -> Iterator[Finding]:
-    declared = list(current_app.conf.beat_schedule or {})
+    declared, cleaning = _declared()
     stored = set(PeriodicTask.objects.filter(name__in=declared).values_list("name", flat=True))
     yield from about(
         SETTINGS, "beat_schedule", FAIL, [name for name in declared if name not in stored],
@@ -247,3 +250,22 @@ def _beat_schedule() -> Iterator[Finding]:
         "does not reach them any more: {names}.",
         "Take them out of the code; files are for that: docs/declaring-schedules.md.",
     )  # fmt: skip
+    yield from about(
+        SETTINGS, "clean-up in beat_schedule", WARN, cleaning,
+        "Results are deleted with their jobs: {names} has nothing to do, and is not taken over.",
+        "Take it out of the code.",
+    )  # fmt: skip
+
+
+def _declared() -> tuple[list[str], list[str]]:
+    """Return the names in `beat_schedule`, those that only delete old results apart."""
+    declared: list[str] = []
+    cleaning: list[str] = []
+    for one in translating.from_code():
+        (cleaning if is_cleanup(one) else declared).append(one.name)
+    return declared, cleaning
+
+
+def is_cleanup(entry: translating.Entry) -> bool:
+    """Whether an entry of other code is Celery's deletion of old results, which nothing needs here."""
+    return entry.declaration is not None and entry.declaration["task"] == CLEANUP

@@ -10,11 +10,13 @@ from typing import Any
 
 from celery import current_app
 from django.db import connection
+from django_celery_beat.models import PeriodicTask
 
 from jobs.conf import conf
 from jobs.engine.dispatching import BROKER_ERRORS, FENCE_HEADER
 from jobs.insight import broker, obstacles, translating
 from jobs.insight.findings import FAIL, OK, WARN, Finding, about
+from jobs.insight.migrating_code import is_cleanup
 from jobs.models import Job
 
 AREA, OTHERS = "Redis", "other schedulers"
@@ -127,9 +129,16 @@ def _workers(now: datetime) -> Iterator[Finding]:
 
 
 def _redbeat() -> Iterator[Finding]:
-    entries = translating.from_redbeat()
-    if not entries:  # none, or no answer, which was said before
-        return
+    # None is no answer, which was said before.
+    entries = [one for one in translating.from_redbeat() or () if not is_cleanup(one)]
+    stored = set(
+        PeriodicTask.objects.filter(name__in=[one.name for one in entries]).values_list("name", flat=True)
+    )
+    yield from about(
+        OTHERS, "RedBeat in rows", OK, [one.name for one in entries if one.name in stored],
+        "{n} entries of RedBeat are in the database too. The rows are what counts: {names}.",
+    )  # fmt: skip
+    entries = [one for one in entries if one.name not in stored]
     yield from about(
         OTHERS, "RedBeat", FAIL, [one.name for one in entries if one.declaration],
         "{n} entries of RedBeat are in Redis, which nothing here reads: {names}.",
@@ -138,7 +147,8 @@ def _redbeat() -> Iterator[Finding]:
     for one in entries:
         if one.declaration is None:
             sentence = f"The entry {one.name!r} of RedBeat cannot be taken over: {one.why}."
-            yield Finding(OTHERS, "RedBeat", FAIL, sentence, "Write it anew.", (one.name,))
+            remedy = "Make a schedule of the same name."
+            yield Finding(OTHERS, "RedBeat", FAIL, sentence, remedy, (one.name,))
 
 
 def _apscheduler() -> Iterator[Finding]:

@@ -15,12 +15,11 @@ from jobs.engine.compiling import CompileError, compile_schedule
 from jobs.engine.declared import WITH_ROWS
 from jobs.insight import legacy
 from jobs.insight.findings import FAIL, OK, WARN, Advance, Finding, about
+from jobs.insight.migrating_code import CLEANUP
 from jobs.models import Schedule
 from jobs.rules.crontab import restricts_both_days
 
 AREA = "schedules"
-CLEANUP = "celery.backend_cleanup"
-"""What Celery's own beat adds to every database: it deletes old results."""
 
 Rows = Sequence[Schedule]
 
@@ -121,8 +120,9 @@ def _tasks(rows: Rows) -> Iterator[Finding]:
         )  # fmt: skip
     yield from about(
         AREA, "clean-up of results", WARN, [row for row in rows if row.periodic_task.task == CLEANUP],
-        "Results are deleted with their jobs: {names} has nothing to do, and does not run.",
-        "Delete the row: 'manage.py schedules delete celery.backend_cleanup --yes'.",
+        "Results are deleted with their jobs: {names} has nothing to do, and does not run. "
+        "'manage.py doctor' fails as long as such a row is enabled.",
+        "Delete the row, and take it out of the code: 'manage.py schedules delete NAME --yes'.",
     )  # fmt: skip
 
 

@@ -182,8 +182,8 @@ class Migration(migrations.Migration):
             + TRIGGERS
             + "".join(timing_sql(kind, columns) for kind, columns in TIMINGS.items())
             + CALENDARS
-            + EXISTING
-            + STORAGE,
+            + STORAGE
+            + EXISTING,  # the last: no table can be altered while checks of its new rows are pending
             reverse_sql=UNDO,
         )
     ]

@@ -15,6 +15,7 @@ from celery import Task, current_app
 from celery.beat import BeatLazyFunc, ScheduleEntry
 from celery.schedules import crontab, schedule, solar
 from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
 from django.test import override_settings
 from django_celery_beat.models import (
     ClockedSchedule,
@@ -426,6 +427,13 @@ def test_redbeat(redis: redis_client.Redis) -> None:
     findings = [one for one in migrating_elsewhere.findings(database_now()) if one.name == "RedBeat"]
     assert findings[0].names == ("nightly", "often")
     assert {one.names for one in findings[1:]} == {("rule",), ("unreadable",)}
+    every(90, "often", task="jobs.canary")
+    every(90, "rule", task="jobs.canary")
+    findings = [one for one in migrating_elsewhere.findings(database_now()) if one.name.startswith("RedBeat")]
+    assert [(one.name, one.status, one.names) for one in findings] == [
+        ("RedBeat in rows", "ok", ("often", "rule")), ("RedBeat", "fail", ("nightly",)),
+        ("RedBeat", "fail", ("unreadable",)),
+    ]  # fmt: skip
 
 
 BEAT_SCHEDULE: dict[str, Any] = {
@@ -512,6 +520,19 @@ def test_what_is_declared_can_be_applied(
     assert names("settings", "beat_schedule in rows") == ("crontab", "both days", "timedelta", "sunset")
 
 
+def test_the_deletion_of_results_is_not_taken_over(conf: Any) -> None:
+    conf.beat_schedule = {
+        "good": {"task": "jobs.canary", "schedule": 5},
+        "tidy": {"task": "celery.backend_cleanup", "schedule": crontab(hour=4, minute=0)},
+    }
+    assert names("settings", "beat_schedule") == ("good",)
+    assert names("settings", "clean-up in beat_schedule") == ("tidy",)
+    result = cli("doctor", "--migrate", "--declare", "--json")
+    assert result.code == 0
+    assert [one["name"] for document in result.items for one in document["schedules"]] == ["good"]
+    assert "tidy: left out" in result.err
+
+
 def test_what_cannot_be_declared_is_said(conf: Any) -> None:
     conf.beat_schedule = {"good": {"task": "jobs.canary", "schedule": 5}, "bad": BEAT_SCHEDULE["own"]}
     result = cli("doctor", "--migrate", "--declare", "--json")
@@ -524,6 +545,18 @@ def test_what_cannot_be_declared_is_said(conf: Any) -> None:
 
 
 # --- The command --------------------------------------------------------------------------------------
+
+
+def test_nothing_is_looked_at_before_the_migrations() -> None:
+    every(60, "gone", task="shop.tasks.gone")
+    MigrationRecorder(connection).record_unapplied("jobs", "0003_audit_append_only")
+    try:
+        result = cli("doctor", "--migrate", "--json")
+    finally:
+        MigrationRecorder(connection).record_applied("jobs", "0003_audit_append_only")
+    assert result.code == 1
+    assert [(one["name"], one["status"]) for one in result.items] == [("migrations", "fail")]
+    assert result.items[0]["names"] == ["jobs.0003_audit_append_only"]
 
 
 def test_the_command() -> None:
