@@ -25,7 +25,7 @@ def main() -> int:
     """Run, print, write, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults")
     parser.add_argument("--rounds", type=int, default=1, help="how often, one after another")
-    parser.add_argument("--processes", type=int, default=2, help="tests at a time")
+    parser.add_argument("--processes", type=int, default=3, help="tests at a time")
     wanted, pytest_arguments = parser.parse_known_args()
     clean = True
     for number in range(1, wanted.rounds + 1):
@@ -44,7 +44,7 @@ def run(processes: int, pytest_arguments: list[str]) -> tuple[int, list[reportin
     with tempfile.TemporaryDirectory(prefix="jadwal-faults-") as folder:
         report = Path(folder) / "verdicts"
         code = pytest(
-            "tests/faults", "-n", str(processes), *pytest_arguments,
+            "tests/faults", "-n", str(processes), "--maxschedchunk", "1", *pytest_arguments,
             JADWAL_FAULTS="full", JADWAL_FAULTS_REPORT=str(report),
         )  # fmt: skip
         return code, reporting.read(report)
