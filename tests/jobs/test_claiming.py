@@ -11,6 +11,7 @@ from jobs.engine import claiming, dispatching, syncing
 from jobs.engine.ticking import Ticker
 from jobs.models import Job, Schedule
 from jobs.rules.states import Status
+from tests.jobs import moves
 from tests.jobs.builders import NOON, begin, cron, every, minutes, once, seconds
 
 pytestmark = pytest.mark.django_db
@@ -108,7 +109,7 @@ def test_buffer_one_holds_the_first_and_drops_later_ones() -> None:
     assert dispatching.release_held(NOON + minutes(3)) == 0
     first = Job.objects.get(status="waiting")
     execution = begin(first)
-    assert claiming.moves.complete(execution.fence)
+    assert moves.complete(execution.fence)
     assert dispatching.release_held(NOON + minutes(3)) == 1
     assert Job.objects.get(scheduled_for=NOON + minutes(2)).status == Status.WAITING
 
