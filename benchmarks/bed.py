@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import redis
@@ -128,6 +130,34 @@ def processes(
 
 class Failed(Exception):
     """A contender did not do its work; the message says what it printed."""
+
+
+def ask(
+    name: str,
+    program: Sequence[str],
+    *words: object,
+    environment: Mapping[str, str],
+    limit: float | None = None,
+    root: Path = ROOT,
+) -> dict[str, Any]:
+    """Run one verb of a driver and return the JSON object that it printed.
+
+    Raises `Failed` if there is none, and `subprocess.TimeoutExpired` after `limit` seconds, if it has one.
+    """
+    done = subprocess.run(
+        [*program, *map(str, words)],
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=limit,
+        check=False,
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    if done.returncode or not lines:
+        raise Failed(f"{name} {' '.join(map(str, words))}: {done.stderr[-3000:]}")
+    found: dict[str, Any] = json.loads(lines[-1])
+    return found
 
 
 def wait(

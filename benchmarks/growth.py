@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 from benchmarks.accounting import Foreign
-from benchmarks.bed import ROOT, Failed, Servers
+from benchmarks.bed import Failed, Servers, ask
 
 SIZES = {"small": (10_000, 1_000), "large": (1_000_000, 100_000)}
 """Finished and waiting jobs."""
@@ -38,17 +36,7 @@ def run(servers: Servers, repeats: int) -> Iterator[dict[str, Any]]:
 
 def drive(servers: Servers, size: str, *words: object) -> dict[str, Any]:
     """Run one verb of `growth_driver` on the database of one size; return what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.growth_driver", *map(str, words)],
-        cwd=ROOT,
-        env=servers.environment(f"growth_{size}"),
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
+    program = [sys.executable, "-m", "benchmarks.growth_driver"]
+    return ask(
+        f"growth {size}", program, *words, environment=servers.environment(f"growth_{size}"), limit=900
     )
-    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    if done.returncode or not lines:
-        raise Failed(f"growth {size} {words}: {done.stderr[-3000:]}")
-    found: dict[str, Any] = json.loads(lines[-1])
-    return found

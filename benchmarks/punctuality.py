@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
-import subprocess
 import sys
 import time
 from datetime import timedelta
 
 from benchmarks.accounting import Foreign, percentile
-from benchmarks.bed import BEAT, ROOT, Failed, bed, running, worker
+from benchmarks.bed import BEAT, ask, bed, running, worker
 
 PERIOD = 10
 
@@ -55,17 +55,8 @@ def measure(seconds: float, rate: int) -> list[float]:
 def figures(seconds: float, rate: int) -> dict[str, float]:
     """Measure in a process of its own, which sets Django up; return what it printed."""
     program = [sys.executable, "-m", "benchmarks.punctuality", "--json"]
-    done = subprocess.run(
-        [*program, "--seconds", str(seconds), "--rate", str(rate)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise Failed(f"punctuality: {done.stderr[-2000:]}")
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    words = ("--seconds", seconds, "--rate", rate)
+    return ask("punctuality", program, *words, environment=os.environ)
 
 
 def main() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import statistics
 import subprocess
 import time
@@ -15,7 +14,7 @@ from typing import Any
 
 from benchmarks import kit
 from benchmarks.accounting import Foreign, cpu_seconds, percentile
-from benchmarks.bed import ROOT, Failed, Servers, processes, wait
+from benchmarks.bed import ROOT, Failed, Servers, ask, processes, wait
 from benchmarks.environments import python_of
 
 SHAPE = "2p"
@@ -46,21 +45,8 @@ class Contender:
 
     def do(self, what: str, jobs: int = 0, limit: float = 300) -> dict[str, Any]:
         """Run one verb of `queue_driver` in the contender's interpreter and return what it printed."""
-        program = [python_of(self.module.VENV), "-m", "benchmarks.queue_driver"]
-        done = subprocess.run(
-            [*program, self.module.__name__, what, str(jobs)],
-            cwd=self.root,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=limit,
-            check=False,
-        )
-        lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-        if done.returncode or not lines:
-            raise Failed(f"{self.name} {what}: {done.stderr[-2000:]}")
-        found: dict[str, Any] = json.loads(lines[-1])
-        return found
+        program = [python_of(self.module.VENV), "-m", "benchmarks.queue_driver", self.module.__name__]
+        return ask(self.name, program, what, jobs, environment=self.environment, limit=limit, root=self.root)
 
 
 def measure(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
-import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from benchmarks.accounting import Foreign, cpu_seconds, resident_mib
-from benchmarks.bed import ROOT, Failed, Servers, processes, wait
+from benchmarks.bed import Failed, Servers, ask, processes, wait
 from benchmarks.environments import python_of
 
 CONTENDERS = ("jadwal", "redbeat", "dcb", "apscheduler")
@@ -40,20 +38,7 @@ class Contender:
     def do(self, *words: object, limit: float = 900) -> dict[str, Any]:
         """Run one verb of `scheduler_driver` in the contender's interpreter and return what it printed."""
         program = [python_of(self.module.VENV), "-m", "benchmarks.scheduler_driver", self.module.__name__]
-        done = subprocess.run(
-            [*program, *map(str, words)],
-            cwd=ROOT,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=limit,
-            check=False,
-        )
-        lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-        if done.returncode or not lines:
-            raise Failed(f"{self.name} {words}: {done.stderr[-2000:]}")
-        found: dict[str, Any] = json.loads(lines[-1])
-        return found
+        return ask(self.name, program, *words, environment=self.environment, limit=limit)
 
     def beats(self, count: int) -> Any:
         """Run `count` beats while the block lasts."""

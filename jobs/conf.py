@@ -147,7 +147,7 @@ def conf() -> Conf:
         publish_grace=seconds("PUBLISH_GRACE_SECONDS", default.publish_grace),
         spool=Path(raw.get("SPOOL_DIR", default.spool)),
         secrets_dir=Path(raw["SECRETS_DIR"]) if raw.get("SECRETS_DIR") else None,
-        memory_limit=raw["MEMORY_LIMIT_MB"] * 1024 * 1024 if raw.get("MEMORY_LIMIT_MB") else None,
+        memory_limit=raw["MEMORY_LIMIT_MB"] * MEBIBYTE if raw.get("MEMORY_LIMIT_MB") else None,
         max_attempts=raw.get("MAX_ATTEMPTS", default.max_attempts),
         adopt_foreign=raw.get("ADOPT_FOREIGN", default.adopt_foreign),
         flower_url=raw.get("FLOWER_URL", default.flower_url),

@@ -19,6 +19,7 @@ from jobs.engine import executing, finishing
 from jobs.engine.dispatching import FENCE_HEADER
 from jobs.engine.executing import Execution, Refusal
 from jobs.engine.records import Fence, Started
+from jobs.rules.declared_values import COUNTS
 from jobs.runtime import identity, ledger
 from jobs.runtime.intake import STARTED_HEADER
 from jobs.runtime.outbox import CANVAS, as_time, stored_headers
@@ -179,10 +180,9 @@ def _fence(task: Any, uuid: str, args: Any, kwargs: Any, request: dict[str, Any]
 
 def _priority(said: Any) -> int | None:
     """Return a foreign message's priority within the bounds that kombu keeps, whatever the message says."""
-    return min(max(int(said), LOWEST), HIGHEST) if isinstance(said, int) else None
+    lowest, highest = COUNTS["priority"]
+    return min(max(int(said), lowest), highest) if isinstance(said, int) else None
 
-
-LOWEST, HIGHEST = 0, 9
 
 _REQUEST_ONLY = frozenset(
     {
