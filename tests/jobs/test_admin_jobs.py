@@ -34,12 +34,6 @@ def user_with(*permissions: str) -> User:
     return user
 
 
-@pytest.fixture
-def admin(client: Client) -> Client:
-    client.force_login(User.objects.create_superuser("ada", "ada@example.com", "x"))
-    return client
-
-
 def failed(error: str = "ValueError: no", **fields: Any) -> Job:
     row = job(**fields)
     execution = begin(row)

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from auditlog.models import LogEntry
 from django.contrib.admin import site
-from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -34,12 +33,6 @@ PAGES = [
     "/admin/django_celery_beat/intervalschedule/", "/admin/django_celery_beat/clockedschedule/",
     "/admin/django_celery_beat/solarschedule/",
 ]  # fmt: skip
-
-
-@pytest.fixture
-def admin(client: Client) -> Client:
-    client.force_login(User.objects.create_superuser("ada", "ada@example.com", "x"))
-    return client
 
 
 def populate(count: int) -> None:

@@ -48,12 +48,6 @@ def _redis(redis: redis_client.Redis) -> None:
     """Redis is there."""
 
 
-@pytest.fixture
-def admin(client: Client) -> Client:
-    client.force_login(User.objects.create_superuser("ada", "ada@example.com", "x"))
-    return client
-
-
 def come_in(client: Client, *permissions: str) -> Client:
     client.force_login(user_with(*permissions))
     return client

@@ -21,12 +21,6 @@ from tests.jobs.test_admin_schedules import CHANGE, LIST, VIEW, edit, form, url,
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def admin(client: Client) -> Client:
-    client.force_login(User.objects.create_superuser("ada", "ada@example.com", "x"))
-    return client
-
-
 YES = {"_form_submitted": "true"}
 
 

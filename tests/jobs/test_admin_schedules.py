@@ -36,12 +36,6 @@ def user_with(*permissions: str, name: str = "eve") -> User:
     return user
 
 
-@pytest.fixture
-def admin(client: Client) -> Client:
-    client.force_login(User.objects.create_superuser("ada", "ada@example.com", "x"))
-    return client
-
-
 def form(**fields: Any) -> dict[str, Any]:
     """What a browser posts for a new schedule; the policy as the page first shows it."""
     values = {

@@ -188,12 +188,6 @@ def test_who_has_acted_is_deactivated_and_not_deleted(client: Client) -> None:
 # --- By the console --------------------
 
 
-@pytest.fixture
-def admin(client: Client) -> Client:
-    client.force_login(User.objects.create_superuser("ada", "ada@example.com", "x"))
-    return client
-
-
 def acts(by: str, **which: Any) -> list[str]:
     """What somebody did, oldest first: our verbs, or `created`, `changed`, `deleted` with the kind of thing."""
     words = {0: "created", 1: "changed", 2: "deleted"}

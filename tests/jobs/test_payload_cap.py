@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import redis as redis_client
 from celery import chain, current_app, group, shared_task
-from django.contrib.auth.models import User
 from django.core import checks
 from django.db import connection, transaction
 from django.test import Client
@@ -57,12 +56,6 @@ def cap(settings: Any) -> Cap:
 
     cap()
     return cap
-
-
-@pytest.fixture
-def admin(client: Client) -> Client:
-    client.force_login(User.objects.create_superuser("ada", "ada@example.com", "x"))
-    return client
 
 
 @shared_task(name="tests.grow", bind=True, max_retries=3)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis as redis_client
 from celery import current_app
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import Permission
 from django.core import checks
 from django.db import connection
 from django.test import Client
@@ -38,12 +38,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def _redis(redis: redis_client.Redis) -> None:
     """Redis is there."""
-
-
-@pytest.fixture
-def admin(client: Client) -> Client:
-    client.force_login(User.objects.create_superuser("ada", "ada@example.com", "x"))
-    return client
 
 
 # --- at claim ---------------------------------------------------------------------------------------
