@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import psycopg
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connections
 
 
 def run(sql: str, params: Mapping[str, Any], *, prepared: bool = False) -> list[tuple[Any, ...]]:
@@ -20,9 +20,10 @@ def run(sql: str, params: Mapping[str, Any], *, prepared: bool = False) -> list[
 
     Raises Django's database errors, like a cursor of Django's.
     """
-    connection.close_if_health_check_failed()  # as Django's own cursors do
-    connection.ensure_connection()
-    connection.validate_no_broken_transaction()
-    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
+    own = connections[DEFAULT_DB_ALIAS]  # each look through `connection` would find it anew
+    own.close_if_health_check_failed()  # as Django's own cursors do
+    own.ensure_connection()
+    own.validate_no_broken_transaction()
+    with own.wrap_database_errors, psycopg.Cursor(own.connection) as cursor:
         cursor.execute(sql, params, prepare=prepared)
         return cursor.fetchall() if cursor.description else []

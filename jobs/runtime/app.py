@@ -4,13 +4,29 @@ It imports nothing of Django: the rest of the runtime is named by string and loa
 """
 
 import inspect
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Self
 
 from celery import Celery
 from celery.signals import after_setup_logger, after_setup_task_logger, celeryd_init
 from uuid_utils import uuid7
 
 from jobs.runtime import defaults, masking
+from jobs.runtime.settled import RememberedSettings
+
+
+class _Nobody:
+    """A producer of nothing: what it would publish becomes a row, for which no broker need be there."""
+
+    @property
+    def connection(self) -> Self:
+        return self
+
+    def _reraise_as_library_errors(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+_NOBODY = _Nobody()
 
 
 class DurableCelery(Celery):  # type: ignore[misc]
@@ -30,7 +46,11 @@ class DurableCelery(Celery):  # type: ignore[misc]
 
     def _add_defaults(self, source: Any, **_: Any) -> None:
         """Put our defaults before Celery's, and after what the project says: `add_defaults` would overrule it."""
+        from django.core.signals import setting_changed
+
         source.maps.insert(len(source.maps) - 1, defaults.CELERY)
+        RememberedSettings.adopt(source)
+        setting_changed.connect(source.forget)
 
     @property
     def Worker(self) -> Any:  # noqa: N802  (Celery's own name)
@@ -60,6 +80,8 @@ class DurableCelery(Celery):  # type: ignore[misc]
 
     def send_task(self, name: str, *args: Any, task_id: str | None = None, **options: Any) -> Any:
         """Send a task; an id that nobody chose is a UUIDv7, so that ids sort by time."""
+        if not (options.get("producer") or options.get("connection") or options.get("publisher")):
+            options["producer"] = _NOBODY
         return super().send_task(name, *args, task_id=task_id or str(uuid7()), **options)
 
     def _add_worker_parts(self, **_: Any) -> None:

@@ -43,6 +43,8 @@ class DurableAMQP(AMQP):  # type: ignore[misc]
         """Make a message; what is said in seconds from now counts from the database's now, not from ours."""
         if countdown or isinstance(expires, Real):
             options.setdefault("now", _now())
+        for shown in ("argsrepr", "kwargsrepr"):
+            options.setdefault(shown, "")  # made anew for each message, without secrets
         return super().as_task_v2(
             task_id, name, args, kwargs, countdown, eta, group_id, group_index, expires, *others, **options
         )
