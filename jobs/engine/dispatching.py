@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -123,6 +124,44 @@ class Message:
         }
 
 
+class _Line:
+    """A process's own connections to Redis, kept: to borrow Celery's takes longer than to send a message.
+
+    Threads may share it: each command has one of the pooled connections for itself.
+    """
+
+    def __init__(self) -> None:
+        self.origin = self._origin()
+        self.broker = current_app.connection_for_write()
+        self.channel = self.broker.default_channel
+        self.connections = self.channel.client.connection_pool
+
+    @staticmethod
+    def _origin() -> tuple[int, Any]:
+        return os.getpid(), current_app.pool
+
+    def holds(self) -> bool:
+        """Whether it is still this process's, and that of the broker that Celery is configured for."""
+        return self.origin == self._origin()
+
+    def key(self, message: Message) -> str:
+        """Return the name of the list that a message belongs into."""
+        return str(self.channel._q_for_pri(message.queue, message.priority or 0))
+
+    def send(self, commands: Sequence[tuple[Any, ...]]) -> None:
+        """Send `commands` in one go and read the replies; a pipeline of redis-py takes twice as long."""
+        connection = self.connections.get_connection()
+        try:
+            connection.send_packed_command(connection.pack_commands(commands))
+            for _ in commands:
+                connection.read_response()
+        except BaseException:
+            connection.disconnect()  # it may hold replies that nobody has read
+            raise
+        finally:
+            self.connections.release(connection)
+
+
 class _Doorbell:
     """What this process knows about the broker: whether it has just failed, and how often it has.
 
@@ -135,6 +174,7 @@ class _Doorbell:
         """Publishes that the broker did not take, since this process began."""
         self.trouble = ""
         """How the last question to the broker ended that was not answered."""
+        self._line: _Line | None = None
 
     def is_muted(self) -> bool:
         return time.monotonic() < self.muted_until
@@ -142,12 +182,19 @@ class _Doorbell:
     def mute(self, exc: BaseException) -> str:
         """Leave the broker alone for a moment; return what is wrong with it."""
         self.muted_until = time.monotonic() + MUTE_SECONDS
+        self._line = None  # there may be another broker to fail over to
         text = " ".join(str(exc).split()).rpartition(" of pipeline caused error: ")[2]  # not the message
         self.trouble = f"{type(exc).__name__}: {text}"
         return self.trouble
 
     def unmute(self) -> None:
         self.muted_until = 0.0
+
+    def line(self) -> _Line:
+        """Return this process's line to the broker. Raises one of `BROKER_ERRORS` if there is no broker."""
+        if self._line is None or not self._line.holds():
+            self._line = _Line()
+        return self._line
 
 
 doorbell = _Doorbell()
@@ -160,8 +207,7 @@ def publish(messages: Sequence[Message]) -> bool:
     if doorbell.is_muted():
         return False
     try:
-        with current_app.connection_or_acquire() as broker:
-            _push(broker.default_channel, messages)
+        _push(doorbell.line(), messages)
     except BROKER_ERRORS as exc:
         doorbell.failures += 1
         logger.warning(
@@ -174,18 +220,18 @@ def publish(messages: Sequence[Message]) -> bool:
     return True
 
 
-def _push(channel: Any, messages: Sequence[Message]) -> None:
-    """Put each message into the list of its queue and priority: one command a list, all in one round trip."""
+def _push(line: _Line, messages: Sequence[Message]) -> None:
+    """Put each message into the list of its queue and priority, all in one round trip."""
     lists: dict[str, list[bytes]] = {}
     for message in messages:
-        lists.setdefault(channel._q_for_pri(message.queue, message.priority or 0), []).append(
-            message.envelope()
-        )
-    with channel.client.pipeline(transaction=False) as pipe:
-        for key, items in lists.items():
-            for start in range(0, len(items), MOST_PUSHED):
-                pipe.lpush(key, *items[start : start + MOST_PUSHED])
-        pipe.execute()
+        lists.setdefault(line.key(message), []).append(message.envelope())
+    line.send(
+        [
+            ("LPUSH", key, *items[start : start + MOST_PUSHED])
+            for key, items in lists.items()
+            for start in range(0, len(items), MOST_PUSHED)
+        ]
+    )
 
 
 def publish_on_commit(messages: Sequence[Message]) -> None:

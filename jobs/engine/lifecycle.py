@@ -95,19 +95,14 @@ def _birth_of(columns: tuple[str, ...]) -> str:
 # local to the statement's own transaction). A worker that outlives the crash starts the same
 # attempt once more (`runtime.heart`), or ends it all the same (`_OURS`); if none does, the job still waits.
 _START = f"""
-    WITH wanted AS MATERIALIZED (
-        SELECT id COLLATE "C" AS id, attempt, task, queue, default_limit
-        FROM unnest(%(ids)s::text[], %(attempts)s::int[], %(tasks)s::text[], %(queues)s::text[],
-                    %(limits)s::float[]) AS w(id, attempt, task, queue, default_limit)
-    )
+    {{wanted}}
     UPDATE jobs_job AS job SET
         status = 'active', attempt = job.attempt + 1, worker_id = %(worker)s, started_at = {CLOCK},
-        expected_end_at = {CLOCK} + make_interval(secs => COALESCE(time_limit, wanted.default_limit))
-                          + %(margin)s
-    FROM wanted, (SELECT set_config('synchronous_commit', 'off', true) OFFSET 0) AS relaxed
-    WHERE job.id = ANY({IDS}) AND job.id = wanted.id
-      AND job.status = 'waiting' AND job.attempt = wanted.attempt - 1
-      AND job.task = wanted.task AND job.queue = wanted.queue
+        expected_end_at = {CLOCK} + make_interval(secs => COALESCE(time_limit, {{limit}})) + %(margin)s
+    FROM {{source}} (SELECT set_config('synchronous_commit', 'off', true) OFFSET 0) AS relaxed
+    WHERE job.id = {{id}}
+      AND job.status || '' = 'waiting' AND job.attempt = {{attempt}} - 1
+      AND job.task = {{task}} AND job.queue = {{queue}}
       AND (deadline_at IS NULL OR deadline_at > {CLOCK})
       AND (%(unlimited)s OR NOT EXISTS (
           SELECT 1 FROM jobs_limit WHERE name IN
@@ -115,6 +110,31 @@ _START = f"""
     RETURNING job.id, job.attempt, job.task, job.queue, args, kwargs, headers, errors, crashes, max_attempts,
               backoff, schedule_id, schedule_name, scheduled_for, trigger, started_at
 """
+
+_START_MANY = _START.format(
+    wanted="""WITH wanted AS MATERIALIZED (
+        SELECT id COLLATE "C" AS id, attempt, task, queue, default_limit
+        FROM unnest(%(ids)s::text[], %(attempts)s::int[], %(tasks)s::text[], %(queues)s::text[],
+                    %(limits)s::float[]) AS w(id, attempt, task, queue, default_limit))""",
+    source="wanted,",
+    id=f"ANY({IDS}) AND job.id = wanted.id",
+    attempt="wanted.attempt",
+    task="wanted.task",
+    queue="wanted.queue",
+    limit="wanted.default_limit",
+)
+
+# One alone is somebody waiting for it: it is told in plain parameters, and its plan is kept. That plan must be the
+# primary key's, whatever the table looked like when it was made; so no other index is of use to `status || ''`.
+_START_ONE = _START.format(
+    wanted="",
+    source="",
+    id="%(id)s",
+    attempt="%(attempt)s::int",
+    task="%(task)s",
+    queue="%(queue)s",
+    limit="%(limit)s::float",
+)
 
 
 def start(
@@ -135,20 +155,32 @@ def start(
     """
     if not wanted:
         return []
-    params: dict[str, Any] = {
-        "ids": [one.fence.job_id for one in wanted],
-        "attempts": [one.fence.attempt for one in wanted],
-        "tasks": [one.task for one in wanted],
-        "queues": [one.queue for one in wanted],
-        "limits": [one.default_limit for one in wanted],
-        "worker": worker_id,
-        "margin": margin,
-        "unlimited": within_limits,
-        "now": now,
-    }
-    # One alone is somebody waiting for it: planning would take longer than starting.
-    alone = len(wanted) == 1
-    return [Started(*row) for row in statements.run(_START, params, prepared=alone)]
+    common = {"worker": worker_id, "margin": margin, "unlimited": within_limits, "now": now}
+    if len(wanted) == 1:
+        (one,) = wanted
+        sql, params = (
+            _START_ONE,
+            {
+                "id": one.fence.job_id,
+                "attempt": one.fence.attempt,
+                "task": one.task,
+                "queue": one.queue,
+                "limit": one.default_limit,
+            },
+        )
+    else:
+        sql, params = (
+            _START_MANY,
+            {
+                "ids": [one.fence.job_id for one in wanted],
+                "attempts": [one.fence.attempt for one in wanted],
+                "tasks": [one.task for one in wanted],
+                "queues": [one.queue for one in wanted],
+                "limits": [one.default_limit for one in wanted],
+            },
+        )
+    rows = statements.run(sql, {**params, **common}, prepared=len(wanted) == 1)
+    return [Started(*row) for row in rows]
 
 
 # A fence is given out by a start alone. So where the row waits for the very attempt that a fence names, the

@@ -21,6 +21,9 @@ from jobs.runtime.connections import short_connection
 
 logger = logging.getLogger(__name__)
 
+AT_ONCE_SECONDS = 0.002
+"""An answer that took longer was a message to an empty queue: there are no others to ask for."""
+
 
 class HintQoS(QoS):  # type: ignore[misc]
     """Delivery without a second book in Redis: a message that is lost is sent again because its row waits.
@@ -99,14 +102,15 @@ class GuardedChannel(Channel):  # type: ignore[misc]
                 raise Empty
             key, item = response
             self._take(key, item)
-            self._take_more(key)
+            if self._brpop_sent_at and monotonic() - self._brpop_sent_at < AT_ONCE_SECONDS:
+                self._take_more(key)
             return True
         finally:
             self._in_poll = None  # type: ignore[assignment]
             self._flush_brpop_reauth()  # type: ignore[no-untyped-call]
 
     def _take_more(self, key: bytes) -> None:
-        """The wake-up was for one message; there may be others, and room for them."""
+        """The answer was for one message; there may be others, and room for them."""
         taking = intake.current()
         room = taking.room() if taking is not None else 0
         if room <= 0:

@@ -214,3 +214,22 @@ def test_an_unknown_job_is_not_looked_for_in_the_whole_table(
     nobody = Wanted(Fence(str(uuid.uuid4()), 1), "jobs.canary", "default", 60)
     plans = plans_of(lambda: executing.start([nobody], worker_id=worker(), now=NOON), monkeypatch)
     assert plans.scanned == set()
+
+
+def test_the_plan_of_a_start_that_is_kept_can_use_no_index_but_the_primary_key(db: None) -> None:
+    """While few jobs wait, the index of the waiting ones looks as good, and would be used when there are many."""
+    for _ in range(200):
+        start(job().id)
+    kept = "SELECT name, cardinality(parameter_types) FROM pg_prepared_statements WHERE statement ~ %s"
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute("ANALYZE jobs_job")
+        cursor.execute(kept, ["UPDATE jobs_job AS job SET\\s+status = 'active'"])
+        ((name, parameters),) = cursor.fetchall()
+        nothing = ", ".join(["NULL"] * parameters)
+        cursor.execute(f'EXPLAIN (FORMAT JSON) EXECUTE "{name}" ({nothing})')
+        (plan,) = cursor.fetchone()
+    nodes = _nodes((json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"])
+    names = {node["Index Name"] for node in nodes if "Index Name" in node}
+    assert {name for name in names if name.startswith("jobs_job_")} == {"jobs_job_pkey"}
