@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -221,6 +222,23 @@ def test_a_job_born_alone_is_as_one_born_among_others(said: dict[str, Any]) -> N
     assert len(rows) == 3
     assert rows[0] == rows[1] == rows[2]
     assert {name: str(rows[0][name]) for name in said} == {name: str(value) for name, value in said.items()}
+
+
+def test_jobs_that_are_born_together_keep_what_is_their_own() -> None:
+    """Python takes 1, 1.0 and True for the same, and so would whoever says once what all have in common."""
+    arguments: list[list[Any]] = [[1], [True], [1.0], ["1"], [None], []]
+    usual = {"task": "jobs.canary", "queue": "q", "trigger": Trigger.ACTION, "available_at": NOON}
+    new = [
+        NewJob(id=f"own-{n}", args=args, priority=n or None, status=Status.WAITING, **usual)
+        for n, args in enumerate(arguments)
+    ]
+    new[2] = replace(new[2], status=Status.DELAYED, available_at=None)
+    assert lifecycle.birth(new, now=NOON) == {one.id for one in new}
+    rows = list(Job.objects.filter(queue="q").order_by("id"))
+    assert [repr(row.args) for row in rows] == [repr(args) for args in arguments]
+    assert [row.priority for row in rows] == [None, 1, 2, 3, 4, 5]
+    assert [row.status for row in rows] == ["waiting", "waiting", "delayed", "waiting", "waiting", "waiting"]
+    assert [row.published_at for row in rows] == [NOON, NOON, None, NOON, NOON, NOON]
 
 
 def test_text_that_postgresql_cannot_store_does_not_lose_the_outcome() -> None:
