@@ -12,6 +12,7 @@ from celery.signals import after_setup_logger, after_setup_task_logger, celeryd_
 from uuid_utils import uuid7
 
 from jobs.runtime import defaults, masking
+from jobs.runtime.outbox import PLAIN
 from jobs.runtime.settled import RememberedSettings
 
 
@@ -78,11 +79,36 @@ class DurableCelery(Celery):  # type: ignore[misc]
         names = {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
         return type(base.__name__, (base, self.Task), names)
 
-    def send_task(self, name: str, *args: Any, task_id: str | None = None, **options: Any) -> Any:
+    def send_task(
+        self,
+        name: str,
+        args: Any = None,
+        kwargs: Any = None,
+        *others: Any,
+        task_id: str | None = None,
+        **options: Any,
+    ) -> Any:
         """Send a task; an id that nobody chose is a UUIDv7, so that ids sort by time."""
+        task_id = task_id or str(uuid7())
+        if (
+            not others
+            and self._is_plain(options)
+            and self.amqp.store_plain(task_id, name, args, kwargs, **options)
+        ):
+            result = (options.get("result_cls") or self.AsyncResult)(task_id)
+            result.ignored = options.get("ignore_result")
+            return result
         if not (options.get("producer") or options.get("connection") or options.get("publisher")):
             options["producer"] = _NOBODY
-        return super().send_task(name, *args, task_id=task_id or str(uuid7()), **options)
+        return super().send_task(name, args, kwargs, *others, task_id=task_id, **options)
+
+    def _is_plain(self, options: dict[str, Any]) -> bool:
+        """Whether a call of a task from outside of a task says nothing for which Celery would make a message."""
+        return (
+            options.get("task_type") is not None
+            and all(value is None or key in PLAIN for key, value in options.items())
+            and not self.current_worker_task
+        )
 
     def _add_worker_parts(self, **_: Any) -> None:
         """Make this process a worker: its heartbeat, its logs, its guards."""

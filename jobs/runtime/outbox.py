@@ -23,6 +23,21 @@ NOT_STORED = frozenset(
 """Headers that have a column of their own, or that are made anew for each message."""
 
 
+_USUAL = {"ignore_result": False, "replaced_task_nesting": 0}
+
+WITHOUT_EFFECT = frozenset({"producer", "publisher", "serializer", "delivery_mode", "immediate", "mandatory"})
+"""What a call may say of its message, which is ours, and not the caller's."""
+PLAIN = WITHOUT_EFFECT | {
+    "task_type",
+    "result_cls",
+    "ignore_result",
+    "priority",
+    "time_limit",
+    "soft_time_limit",
+}
+"""What a call may say without being more than plain (`DurableAMQP.store_plain`)."""
+
+
 class DurableAMQP(AMQP):  # type: ignore[misc]
     """AMQP whose `send_task_message` stores a job."""
 
@@ -70,6 +85,8 @@ class DurableAMQP(AMQP):  # type: ignore[misc]
         if headers:
             head.update(headers)
         args, kwargs, embed = body
+        if properties.get("reply_to") == self.app.thread_oid:
+            del properties["reply_to"]  # nobody listens there: results are rows
         args, kwargs, stored = _concealed(args, kwargs, stored_headers(head, embed, properties))
         target = self._queue_name(queue, routing_key)
         running = executing.current(head["id"])
@@ -93,6 +110,48 @@ class DurableAMQP(AMQP):  # type: ignore[misc]
             time_limit=hard,
             soft_time_limit=soft,
         )
+
+    def store_plain(
+        self,
+        task_id: str,
+        name: str,
+        args: Any,
+        kwargs: Any,
+        *,
+        task_type: Any,
+        ignore_result: bool | None = None,
+        priority: int | None = None,
+        time_limit: float | None = None,
+        soft_time_limit: float | None = None,
+        **_: Any,
+    ) -> bool:
+        """Store the job of a call that says no more than `PLAIN`, as `store_task` would, in half the time.
+
+        Celery need not make a message of it: no options, no canvas, no stamps, and no task that calls. Returns
+        False, and stores nothing, where there is more to it after all.
+        """
+        from jobs.engine import enqueueing, executing
+
+        route = self.router.route({}, name, args, kwargs, task_type)
+        if (
+            executing.current() is not None
+            or route.keys() != {"queue"}
+            or not isinstance(args or (), list | tuple)
+            or not isinstance(kwargs or {}, dict)
+        ):
+            return False
+        enqueueing.action(
+            task=name,
+            queue=self._queue_name(route["queue"], None),
+            job_id=task_id,
+            args=args or (),
+            kwargs=kwargs or {},
+            headers={"ignore_result": True} if ignore_result else {},
+            priority=priority,
+            time_limit=time_limit,
+            soft_time_limit=soft_time_limit,
+        )
+        return True
 
     def _queue_name(self, queue: Any, routing_key: str | None) -> str:
         if queue is None:
@@ -118,9 +177,15 @@ def _concealed(*parts: Any) -> Any:
 
 
 def stored_headers(head: dict[str, Any], embed: dict[str, Any], properties: dict[str, Any]) -> dict[str, Any]:
-    """Return what of a message must come back when the job runs: canvas, stamps, custom headers."""
+    """Return what of a message must come back when the job runs: canvas, stamps, custom headers.
+
+    What a message says by itself if nothing is stored is left out: rows are many.
+    """
+    usual = {**_USUAL, "root_id": head["id"]}
     kept = {
-        key: value for key, value in head.items() if key not in NOT_STORED and value not in (None, {}, [])
+        key: value
+        for key, value in head.items()
+        if key not in NOT_STORED and value not in (None, {}, []) and value != usual.get(key)
     }
     kept.update({key: embed[key] for key in CANVAS if embed and embed.get(key)})
     if properties.get("reply_to"):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 from uuid import uuid4
 
 import pytest
 import redis as redis_client
 from celery import chain, current_app, group
+from celery.app.amqp import AMQP
 from django.db import transaction
 
 from jobs.engine import dispatching
@@ -134,3 +136,97 @@ def test_a_group_is_as_many_jobs(redis: redis_client.Redis) -> None:
     group(tasks.add.s(n, n) for n in range(4)).apply_async()
     assert Job.objects.count() == 4
     assert len({job.headers["group"] for job in Job.objects.all()}) == 1
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "nothing said": {},
+    "bound": {"bind": True},
+    "result ignored": {"ignore_result": True},
+    "result wanted": {"ignore_result": False},
+    "limits": {"time_limit": 30, "soft_time_limit": 20},
+    "priority": {"priority": 6},
+    "queue of its own": {"queue": "compat.own"},
+    "routed by its name": {"name": "billing.compared"},
+    "expires": {"expires": 3600},
+    "shadow": {"shadow_name": lambda *_: "nicer"},
+    "arguments not checked": {"typing": False},
+    "other serializer": {"serializer": "json"},
+}
+CALLS: dict[str, tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]] = {
+    "no arguments": ((), {}, {}),
+    "arguments": ((1, [2.5]), {"c": Decimal("1.5")}, {}),
+    "id": ((), {}, {"task_id": "chosen"}),
+    "own priority and limits": ((), {}, {"priority": 3, "time_limit": 9, "soft_time_limit": 5}),
+    "result not ignored": ((), {}, {"ignore_result": False}),
+    "result ignored": ((), {}, {"ignore_result": True}),
+    "own queue": ((), {}, {"queue": "compat.other"}),
+    "header": ((), {}, {"headers": {"tenant": "acme"}}),
+    "link": ((), {}, {"link": tasks.add.s(1)}),
+    "shadow": ((), {}, {"shadow": "nicest"}),
+    "later": ((), {}, {"eta": datetime(2040, 1, 1, tzinfo=UTC)}),
+    "wrong arguments": ((1, 2, 3, 4), {}, {}),
+    "arguments of a wrong type": ("text", {}, {}),
+}
+OF_THE_MOMENT = ("id", "created_at", "available_at", "published_at", "deadline_at")
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_plain_call_is_stored_as_celery_would_have_it(
+    redis: redis_client.Redis, monkeypatch: pytest.MonkeyPatch, variant: str, call: str
+) -> None:
+    """The short way, and Celery's own through `send_task` and `as_task_v2`, end in the same row and message."""
+    options = {"name": "tests.compared", **VARIANTS[variant]}
+
+    def compared(self: Any = None, a: int = 0, b: int = 0, c: int = 0) -> None:
+        """Never runs."""
+
+    task = current_app.task(**options)(compared)
+    try:
+        short = called(task, call, redis)
+        with monkeypatch.context() as patch:
+            patch.setattr(type(current_app._get_current_object()), "_is_plain", lambda *_: False)
+            long = called(task, call, redis)
+    finally:
+        current_app.tasks.unregister(task.name)
+    assert short == long
+
+
+def called(task: Any, call: str, redis: redis_client.Redis) -> Any:
+    """Return everything that is left of a call but ids and times."""
+    args, kwargs, options = CALLS[call]
+    try:
+        result = task.apply_async(args, kwargs, **options)
+    except TypeError as exc:
+        assert not Job.objects.exists()
+        assert "wrong" in call
+        return str(exc)
+    job = Job.objects.values().get(id=result.id)
+    sent = [
+        item
+        for queue in ("default", "billing", "compat.own", "compat.other")
+        for item in messages(redis, queue)
+    ]
+    text = json.dumps([sent, job["headers"]]).replace(result.id, "ID")
+    Job.objects.all().delete()
+    redis.flushdb()
+    assert options.get("task_id") in (None, result.id)
+    later = job["available_at"].year == 2040
+    return (
+        {name: value for name, value in job.items() if name not in OF_THE_MOMENT},
+        (job["deadline_at"] is None, later),
+        text,
+        (type(result), result.ignored, result.task_name if hasattr(result, "task_name") else None),
+    )
+
+
+def test_most_calls_go_the_short_way(redis: redis_client.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("Celery has made a message")
+
+    monkeypatch.setattr(AMQP, "as_task_v2", never)
+    tasks.add.delay(1, y=2)
+    tasks.add.apply_async((1, 2), task_id="chosen", priority=3)
+    assert Job.objects.count() == 2
+    with pytest.raises(AssertionError, match="has made a message"):
+        tasks.add.apply_async((1, 2), headers={"tenant": "acme"})
