@@ -26,4 +26,5 @@ def run(sql: str, params: Mapping[str, Any], *, prepared: bool = False) -> list[
     own.validate_no_broken_transaction()
     with own.wrap_database_errors, psycopg.Cursor(own.connection) as cursor:
         cursor.execute(sql, params, prepare=prepared)
-        return cursor.fetchall() if cursor.description else []
+        result = cursor.pgresult
+        return cursor.fetchall() if result is not None and result.nfields else []

@@ -110,7 +110,7 @@ class Heart(bootsteps.StartStopStep):  # type: ignore[misc]
         finishing.replay_spool(str(identity.worker_id()), everything=everything)
         running = {request.fence: request for request in _running()}
         taking = intake.current()
-        waiting = tuple(taking.hints) if taking is not None else ()
+        waiting = tuple(taking.requests) if taking is not None else ()
         # Ends that the children have handed over, but that are not in the ledger yet, are nobody's loss.
         if not ledger.finisher().flush(FLUSH_SECONDS):
             return

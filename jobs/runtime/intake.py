@@ -74,12 +74,13 @@ class Lookahead:
 
 @dataclass(slots=True)
 class Intake:
-    """The hints that a worker has taken, and the requests they become."""
+    """The messages that a worker has taken, as requests that wait for their start."""
 
     worker: Any
     starter: Starter
     finisher: Finisher
-    hints: dict[Fence, Hint] = field(default_factory=dict)
+    requests: dict[Fence, StartedRequest] = field(default_factory=dict)
+    """What waits for the starter's answer."""
     lookahead: Lookahead = field(default_factory=Lookahead)
     open: bool = True
     closed: bool = False
@@ -94,7 +95,7 @@ class Intake:
             return 0
         children: int = self.worker.max_concurrency or self.worker.pool.num_processes
         ahead = self.lookahead.per_child * children
-        room = children + ahead - len(worker_state.reserved_requests) - len(self.hints)
+        room = children + ahead - len(worker_state.reserved_requests) - len(self.requests)
         return room if room > ahead // 2 else 0
 
     def takes(self, headers: Mapping[str, Any]) -> bool:
@@ -111,46 +112,51 @@ class Intake:
     def take(self, headers: dict[str, Any], queue: str, properties: dict[str, Any]) -> None:
         """Take a message; a second one for the same attempt has nothing to say."""
         fence = Fence(headers["id"], headers[FENCE_HEADER])
-        if fence in self.hints or _is_here(fence):
+        if fence in self.requests or _is_here(fence):
             return
         info = {**properties.get("delivery_info", {}), "routing_key": queue, "redelivered": False}
-        self.hints[fence] = Hint(headers, info, properties)
         self.starter.ask(wanted(fence, self.worker.app.tasks[headers["task"]], queue))
+        self.requests[fence] = self._request(Hint(headers, info, properties))  # while the starter asks
 
     def answered(self, started: list[Started], refused: list[Refusal]) -> None:
         """Hand the starter's answer to the main loop (called in the starter's thread)."""
         if self.open:
             self.worker.hub.call_soon(self._deliver, started, refused)
         else:
-            self.hints.clear()
+            self.requests.clear()
             self._give_back([one.fence for one in started])
 
     def _deliver(self, started: list[Started], refused: list[Refusal]) -> None:
         for refusal in refused:
             logger.info("message for job %s starts nothing: %s", refusal.fence.job_id, refusal.why)
-            self.hints.pop(refusal.fence, None)
+            self.requests.pop(refusal.fence, None)
         for one in started:
-            hint = self.hints.pop(one.fence, None)
-            if hint is not None:
-                self._request(one, hint)
+            request = self.requests.pop(one.fence, None)
+            if request is not None:
+                request.begin(one)
+                self._receive(request)
 
-    def _request(self, started: Started, hint: Hint) -> None:
-        """Do what Celery's default strategy does with a message, for a job that has started."""
+    def _request(self, hint: Hint) -> StartedRequest:
+        """Return what Celery's default strategy makes of a message."""
         app, consumer = self.worker.app, self.worker.consumer
-        hint.headers[STARTED_HEADER] = started
         request = StartedRequest(
             hint,
             app=app,
             hostname=consumer.hostname,
             eventer=consumer.event_dispatcher,
-            task=app.tasks[started.task],
+            task=app.tasks[hint.headers["task"]],
             body=hint.body,
             headers=hint.headers,
             decoded=True,
         )
-        request.lookahead, request.taken_at = self.lookahead, time.monotonic()
+        request.lookahead = self.lookahead
+        return request
+
+    def _receive(self, request: StartedRequest) -> None:
+        """Do what Celery's default strategy does with a request, for a job that has started."""
         if logger.isEnabledFor(logging.INFO):
             _announce(request)
+        consumer = self.worker.consumer
         signals.task_received.send(sender=consumer, request=request)
         request.send_event(
             "task-received",
@@ -159,7 +165,7 @@ class Intake:
             kwargs=request.kwargsrepr,
             root_id=request.root_id,
             parent_id=request.parent_id,
-            retries=hint.headers.get("retries", 0),
+            retries=request.request_dict.get("retries", 0),
         )
         worker_state.task_reserved(request)
         consumer.on_task_request(request)
@@ -230,6 +236,11 @@ class StartedRequest(DurableRequest):
     lookahead: Lookahead
     taken_at: float
     """When it was started here (CLOCK_MONOTONIC, in seconds)."""
+
+    def begin(self, started: Started) -> None:
+        """Take note that it has started: the pool's child gets the row with it."""
+        self.request_dict[STARTED_HEADER] = started
+        self.taken_at = time.monotonic()
 
     def on_success(self, failed__retval__runtime: Any, **kwargs: Any) -> Any:
         """Take note of how long it ran."""
