@@ -57,9 +57,10 @@ _RESULTS = """
 _WAITING = f"""
     INSERT INTO jobs_job (id, task, queue, trigger, status, args, kwargs, headers, created_at,
                           available_at, published_at)
-    SELECT {_ID.format(at="now()")}, 'bench.noop', 'default', 'action', 'waiting', '[]', '{{}}', '{{}}',
-           now(), now(), now()
-    FROM generate_series(1, %(count)s) AS g
+    SELECT {_ID.format(at="made")}, 'bench.noop', 'default', 'action', 'waiting', '[]', '{{}}', '{{}}',
+           made, made, made
+    FROM (SELECT g, now() - (%(count)s - g) * interval '1 ms' AS made
+          FROM generate_series(1, %(count)s) AS g) AS rows
 """
 
 
@@ -159,13 +160,14 @@ def _prune() -> float:
 
 
 def _start() -> float:
-    """Return the milliseconds of one start, committed; the jobs stay active."""
+    """Return the milliseconds of one start, committed, in the order of their messages; the jobs stay active."""
     from jobs.engine import executing
     from jobs.engine.executing import Execution
     from jobs.engine.records import Fence
     from jobs.models import Job
 
-    ids = list(Job.objects.filter(status="waiting").order_by("?").values_list("id", flat=True)[:STARTS])
+    waiting = Job.objects.filter(status="waiting", queue="default").order_by("available_at")
+    ids = list(waiting.values_list("id", flat=True)[:STARTS])
     worker = uuid4()
     began = time.perf_counter()
     for job_id in ids:
