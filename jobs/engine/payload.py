@@ -106,7 +106,7 @@ def decode(text: str | None) -> Any:
 
 def document(value: Any) -> str:
     """Return the JSON text of already encoded values; datetimes become ISO 8601."""
-    return json.dumps(value, default=_plain)
+    return _encoder.encode(value)
 
 
 def _text(value: Any) -> str:
@@ -136,3 +136,7 @@ def _plain(value: object) -> str:
     if isinstance(value, datetime):
         return value.isoformat()
     raise TypeError(f"cannot store {type(value).__name__} in a job: {value!r}")
+
+
+_encoder = json.JSONEncoder(default=_plain)
+"""Kept: `json.dumps` would make one each time."""
