@@ -25,7 +25,9 @@ NOT_STORED = frozenset(
 
 _USUAL = {"ignore_result": False, "replaced_task_nesting": 0}
 
-_WITHOUT_EFFECT = frozenset({"producer", "publisher", "serializer", "delivery_mode", "immediate", "mandatory"})
+_WITHOUT_EFFECT = frozenset(
+    {"producer", "publisher", "serializer", "delivery_mode", "immediate", "mandatory"}
+)
 """What a call may say of its message, which is ours, and not the caller's."""
 PLAIN = _WITHOUT_EFFECT | {
     "task_type",
