@@ -27,8 +27,10 @@ def new_id() -> str:
     return str(uuid7())
 
 
-def enqueue(jobs: Sequence[NewJob]) -> set[str]:
+def enqueue(jobs: Sequence[NewJob], *, fresh: bool = False) -> set[str]:
     """Store `jobs` and publish those that are due; return the ids that are new.
+
+    `fresh`: their ids are of `new_id`, so all of them are.
 
     At the end of a task they are follow-ups, and become part of its ending instead.
 
@@ -38,7 +40,7 @@ def enqueue(jobs: Sequence[NewJob]) -> set[str]:
     if end is not None:
         end.jobs += jobs
         return {job.id for job in jobs}
-    new = lifecycle.birth(jobs)
+    new = lifecycle.birth(jobs, fresh=fresh)
     dispatching.publish_on_commit(
         [Message.of(job) for job in jobs if job.id in new and job.status is Status.WAITING]
     )
@@ -59,8 +61,9 @@ def action(
     time_limit: float | None = None,
     soft_time_limit: float | None = None,
     trigger: Trigger = Trigger.ACTION,
+    fresh: bool = False,
 ) -> str:
-    """Make one job for an action and return its id.
+    """Make one job for an action and return its id. `fresh`: the id given is one of `new_id`.
 
     Raises `payload.PayloadError` when the arguments cannot be stored, `payload.PayloadTooLarge` when they
     are more than a job may carry.
@@ -82,5 +85,5 @@ def action(
         time_limit=time_limit,
         soft_time_limit=soft_time_limit,
     )
-    enqueue([job])
+    enqueue([job], fresh=fresh or job_id is None)
     return job.id

@@ -43,13 +43,14 @@ _TYPES = {
 }
 
 
-def birth(jobs: Sequence[NewJob], *, now: datetime | None = None) -> set[str]:
-    """Insert `jobs` and return the ids that are new.
+def birth(jobs: Sequence[NewJob], *, fresh: bool = False, now: datetime | None = None) -> set[str]:
+    """Insert `jobs` and return the ids that are new. `fresh`: their ids have just been made, and no schedule's.
 
     A job whose id, or whose occurrence, exists already is left as it is: that makes enqueueing with a
     chosen id idempotent, and backs the promise that no occurrence is decided twice.
 
     What is the same for all of them is said once, and what is usual is not said: a job alone is one short INSERT.
+    Where nothing can be there already, nothing is looked for either.
     """
     if not jobs:
         return set()
@@ -65,7 +66,7 @@ def birth(jobs: Sequence[NewJob], *, now: datetime | None = None) -> set[str]:
     }
     if own:
         params["rows"] = payload.document([{name: getattr(job, name) for name in own} for job in jobs])
-    sql = _birth(tuple(shared), own)
+    sql = _birth(tuple(shared), own, "" if fresh else "ON CONFLICT DO NOTHING")
     return {row[0] for row in statements.run(sql, {**params, "now": now}, prepared=not own)}
 
 
@@ -78,7 +79,7 @@ def _is_shared(name: str, jobs: Sequence[NewJob]) -> bool:
 
 
 @cache
-def _birth(shared: tuple[str, ...], own: tuple[str, ...]) -> str:
+def _birth(shared: tuple[str, ...], own: tuple[str, ...], conflict: str) -> str:
     """Return the statement for jobs that share some columns, and have others of their own, from `rows`."""
     values = {name: f"%({name})s::{_TYPES[name]}" for name in shared} | {name: f"own.{name}" for name in own}
     status, available_at = values["status"], values.get("available_at", "NULL")
@@ -92,7 +93,7 @@ def _birth(shared: tuple[str, ...], own: tuple[str, ...]) -> str:
     source = f"FROM jsonb_to_recordset(%(rows)s::jsonb) AS own({types})" if own else ""
     return f"""
         INSERT INTO jobs_job ({", ".join(values)}) SELECT {", ".join(values.values())} {source}
-        ON CONFLICT DO NOTHING RETURNING id
+        {conflict} RETURNING id
     """
 
 

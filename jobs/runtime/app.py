@@ -89,11 +89,11 @@ class DurableCelery(Celery):  # type: ignore[misc]
         **options: Any,
     ) -> Any:
         """Send a task; an id that nobody chose is a UUIDv7, so that ids sort by time."""
-        task_id = task_id or str(uuid7())
+        fresh, task_id = not task_id, task_id or str(uuid7())
         if (
             not others
             and self._is_plain(options)
-            and self.amqp.store_plain(task_id, name, args, kwargs, **options)
+            and self.amqp.store_plain(task_id, name, args, kwargs, fresh=fresh, **options)
         ):
             result = (options.get("result_cls") or self.AsyncResult)(task_id)
             result.ignored = options.get("ignore_result")

@@ -65,7 +65,7 @@ def enqueue_many(
                 )
                 for args, kwargs in map(_encoded, batch)
             ]
-            enqueueing.enqueue(jobs)
+            enqueueing.enqueue(jobs, fresh=True)
             ids += [job.id for job in jobs]
     return ids
 

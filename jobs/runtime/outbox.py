@@ -121,6 +121,7 @@ class DurableAMQP(AMQP):  # type: ignore[misc]
         kwargs: Any,
         *,
         task_type: Any,
+        fresh: bool = False,
         ignore_result: bool | None = None,
         priority: int | None = None,
         time_limit: float | None = None,
@@ -130,7 +131,7 @@ class DurableAMQP(AMQP):  # type: ignore[misc]
         """Store the job of a call that says no more than `PLAIN`, as `store_task` would, in half the time.
 
         Celery need not make a message of it: no options, no canvas, no stamps, and no task that calls. Returns
-        False, and stores nothing, where there is more to it after all.
+        False, and stores nothing, where there is more to it after all. `fresh`: nobody has chosen the id.
         """
         from jobs.engine import enqueueing, executing
 
@@ -149,6 +150,7 @@ class DurableAMQP(AMQP):  # type: ignore[misc]
             args=args or (),
             kwargs=kwargs or {},
             headers={"ignore_result": True} if ignore_result else {},
+            fresh=fresh,
             priority=priority,
             time_limit=time_limit,
             soft_time_limit=soft_time_limit,
