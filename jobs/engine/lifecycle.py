@@ -209,7 +209,7 @@ _END = f"""
             task text, queue text, args jsonb, kwargs jsonb, headers jsonb)
     ), before AS MATERIALIZED (
         SELECT job.id, given.attempt, job.worker_id AS ran_on, {CLOCK} AS ended_at,
-               CASE job.status WHEN 'active' THEN job.started_at ELSE {CLOCK} END AS began
+               CASE job.status WHEN 'active' THEN job.started_at END AS began
         FROM jobs_job AS job JOIN given ON given.id = job.id
         WHERE job.id = ANY({IDS}) AND {_OURS}
         ORDER BY job.id FOR UPDATE OF job
@@ -217,7 +217,8 @@ _END = f"""
         UPDATE jobs_job AS job SET
             status = CASE WHEN {_STOPPED} THEN 'cancelled' ELSE given.status END,
             reason = CASE WHEN {_STOPPED} THEN 'cancelled' ELSE given.reason END,
-            attempt = before.attempt, started_at = before.began, hold = '', error = given.error,
+            attempt = before.attempt, started_at = COALESCE(before.began, before.ended_at),
+            hold = '', error = given.error,
             worker_id = NULL, expected_end_at = NULL, cancel_requested_at = NULL,
             available_at = COALESCE(given.available_at, job.available_at),
             published_at = CASE WHEN given.status = 'waiting' AND NOT {_STOPPED} THEN before.ended_at
@@ -230,7 +231,7 @@ _END = f"""
             headers = COALESCE(given.headers, job.headers)
         FROM given JOIN before ON before.id = given.id AND before.attempt = given.attempt
         WHERE job.id = ANY({IDS}) AND job.id = before.id AND {_OURS}
-        RETURNING job.id, job.attempt, job.status, before.began, before.ran_on, before.ended_at
+        RETURNING job.id, job.attempt, job.status, job.started_at AS began, before.ran_on, before.ended_at
     ), noted AS (
         INSERT INTO jobs_attempt
             (job_id, number, worker_name, started_at, finished_at, outcome, error, traceback)
