@@ -61,9 +61,8 @@ def action(
     time_limit: float | None = None,
     soft_time_limit: float | None = None,
     trigger: Trigger = Trigger.ACTION,
-    fresh: bool = False,
 ) -> str:
-    """Make one job for an action and return its id. `fresh`: the id given is one of `new_id`.
+    """Make one job for an action and return its id, which the caller may have chosen.
 
     Raises `payload.PayloadError` when the arguments cannot be stored, `payload.PayloadTooLarge` when they
     are more than a job may carry.
@@ -85,5 +84,5 @@ def action(
         time_limit=time_limit,
         soft_time_limit=soft_time_limit,
     )
-    enqueue([job], fresh=fresh or job_id is None)
+    enqueue([job], fresh=not job_id)
     return job.id

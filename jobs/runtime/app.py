@@ -40,13 +40,16 @@ class DurableCelery(Celery):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.on_after_configure.connect(self._add_defaults, weak=False)
+        self.on_after_configure.connect(self._settle_configuration, weak=False)
         celeryd_init.connect(self._add_worker_parts, weak=False)
         for logging_is_set_up in (after_setup_logger, after_setup_task_logger):
             logging_is_set_up.connect(masking.install, weak=False)
 
-    def _add_defaults(self, source: Any, **_: Any) -> None:
-        """Put our defaults before Celery's, and after what the project says: `add_defaults` would overrule it."""
+    def _settle_configuration(self, source: Any, **_: Any) -> None:
+        """Put our defaults before Celery's, and let what is looked up be remembered.
+
+        They come after what the project says: `add_defaults` would overrule it.
+        """
         from django.core.signals import setting_changed
 
         source.maps.insert(len(source.maps) - 1, defaults.CELERY)
@@ -89,18 +92,15 @@ class DurableCelery(Celery):  # type: ignore[misc]
         **options: Any,
     ) -> Any:
         """Send a task; an id that nobody chose is a UUIDv7, so that ids sort by time."""
-        fresh, task_id = not task_id, task_id or str(uuid7())
-        if (
-            not others
-            and self._is_plain(options)
-            and self.amqp.store_plain(task_id, name, args, kwargs, fresh=fresh, **options)
-        ):
-            result = (options.get("result_cls") or self.AsyncResult)(task_id)
-            result.ignored = options.get("ignore_result")
-            return result
+        if not others and self._is_plain(options):
+            job_id = self.amqp.store_plain(task_id, name, args, kwargs, **options)
+            if job_id is not None:
+                result = (options.get("result_cls") or self.AsyncResult)(job_id)
+                result.ignored = options.get("ignore_result")
+                return result
         if not (options.get("producer") or options.get("connection") or options.get("publisher")):
             options["producer"] = _NOBODY
-        return super().send_task(name, args, kwargs, *others, task_id=task_id, **options)
+        return super().send_task(name, args, kwargs, *others, task_id=task_id or str(uuid7()), **options)
 
     def _is_plain(self, options: dict[str, Any]) -> bool:
         """Whether a call of a task from outside of a task says nothing for which Celery would make a message."""

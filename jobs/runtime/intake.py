@@ -231,7 +231,7 @@ def _announce(request: Any) -> None:
 
 
 class StartedRequest(DurableRequest):
-    """The request of a job that this worker has started."""
+    """The request of a job that this worker starts."""
 
     lookahead: Lookahead
     taken_at: float

@@ -115,23 +115,22 @@ class DurableAMQP(AMQP):  # type: ignore[misc]
 
     def store_plain(
         self,
-        task_id: str,
+        task_id: str | None,
         name: str,
         args: Any,
         kwargs: Any,
         *,
         task_type: Any,
-        fresh: bool = False,
         ignore_result: bool | None = None,
         priority: int | None = None,
         time_limit: float | None = None,
         soft_time_limit: float | None = None,
         **_: Any,
-    ) -> bool:
+    ) -> str | None:
         """Store the job of a call that says no more than `PLAIN`, as `store_task` would, in half the time.
 
         Celery need not make a message of it: no options, no canvas, no stamps, and no task that calls. Returns
-        False, and stores nothing, where there is more to it after all. `fresh`: nobody has chosen the id.
+        the job's id; None, and stores nothing, where there is more to it after all.
         """
         from jobs.engine import enqueueing, executing
 
@@ -142,20 +141,18 @@ class DurableAMQP(AMQP):  # type: ignore[misc]
             or not isinstance(args or (), list | tuple)
             or not isinstance(kwargs or {}, dict)
         ):
-            return False
-        enqueueing.action(
+            return None
+        return enqueueing.action(
             task=name,
             queue=self._queue_name(route["queue"], None),
             job_id=task_id,
             args=args or (),
             kwargs=kwargs or {},
             headers={"ignore_result": True} if ignore_result else {},
-            fresh=fresh,
             priority=priority,
             time_limit=time_limit,
             soft_time_limit=soft_time_limit,
         )
-        return True
 
     def _queue_name(self, queue: Any, routing_key: str | None) -> str:
         if queue is None:
