@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import environ
 import psycopg
+from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
 from django.db import connections
 from psycopg import sql
@@ -50,17 +51,19 @@ class OwnPostgres(Postgres):
 
 @contextmanager
 def used(url: str) -> Iterator[None]:
-    """Let this process's Django use the database at `url`."""
+    """Let this process's Django use the database at `url`, where content types have ids of their own."""
     default = connections["default"]
     before = default.settings_dict
     parts = environ.Env.db_url_config(url)
     default.close()
     default.settings_dict = before | {key: parts[key] for key in ("NAME", "USER", "PASSWORD", "HOST", "PORT")}
+    ContentType.objects.clear_cache()
     try:
         yield
     finally:
         default.close()
         default.settings_dict = before
+        ContentType.objects.clear_cache()
 
 
 class OutageScene(Scene):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -25,9 +26,9 @@ SECOND = timedelta(seconds=1)
 
 def clock_of(scene: Scene, process: subprocess.Popen[bytes]) -> datetime:
     """What time a process believes that it is, by the first line of its log that says so."""
-    lines = scene.line.log_of(process).decode().splitlines()
-    stamp = next(line[1:20] for line in lines if line.startswith("[20"))
-    return datetime.fromisoformat(stamp).replace(tzinfo=UTC)
+    stamped = re.compile(rb"^\[(20\d\d-\d\d-\d\d \d\d:\d\d:\d\d)", re.MULTILINE)
+    found = eventually(lambda: stamped.search(scene.line.log_of(process)), 30, scene.tails)
+    return datetime.fromisoformat(found[1].decode()).replace(tzinfo=UTC)
 
 
 @pytest.mark.fault(25, "clocks 2 h off, before and behind, on beats and on workers")
