@@ -31,9 +31,15 @@ IDS = '%(ids)s::text[] COLLATE "C"'
 of the size of the table."""
 
 _COLUMNS = tuple(one.name for one in fields(NewJob))
-_USUAL = {one.name: one.default for one in fields(NewJob) if one.default is not MISSING}
+_USUAL = {
+    one.name: one.default if one.default_factory is MISSING else one.default_factory()
+    for one in fields(NewJob)
+    if one.default is not MISSING or one.default_factory is not MISSING
+}
 """What the table puts into a column that is not named."""
 _DOCUMENTS = ("args", "kwargs", "headers", "backoff")
+_WORDS = ("status", "trigger")
+"""Columns with a few words each: a statement for every word costs less than a parameter."""
 _TYPES = {
     **dict.fromkeys(_COLUMNS, "text"),
     **dict.fromkeys(_DOCUMENTS, "jsonb"),
@@ -54,20 +60,20 @@ def birth(jobs: Sequence[NewJob], *, fresh: bool = False, now: datetime | None =
     """
     if not jobs:
         return set()
-    first = jobs[0]
     own = tuple(name for name in _COLUMNS if not _is_shared(name, jobs)) if len(jobs) > 1 else ()
-    shared = {
-        name: getattr(first, name)
-        for name in _COLUMNS
-        if name not in own and not (name in _USUAL and getattr(first, name) == _USUAL[name])
-    }
+    shared = _unusual(jobs[0], own)
+    words = tuple((name, str(shared.pop(name))) for name in _WORDS if name in shared)
     params = {
         name: payload.document(value) if name in _DOCUMENTS else value for name, value in shared.items()
     }
     if own:
         params["rows"] = payload.document([{name: getattr(job, name) for name in own} for job in jobs])
-    sql = _birth(tuple(shared), own, "" if fresh else "ON CONFLICT DO NOTHING")
-    return {row[0] for row in statements.run(sql, {**params, "now": now}, prepared=not own)}
+    if now is not None:
+        params["now"] = now
+    found = statements.run(
+        _birth(tuple(shared), words, own, fresh=fresh, at_now=now is not None), params, prepared=not own
+    )
+    return {job.id for job in jobs} if fresh else {row[0] for row in found}
 
 
 def _is_shared(name: str, jobs: Sequence[NewJob]) -> bool:
@@ -78,23 +84,44 @@ def _is_shared(name: str, jobs: Sequence[NewJob]) -> bool:
     return all(getattr(job, name) == first for job in jobs)
 
 
+def _unusual(job: NewJob, own: Sequence[str]) -> dict[str, Any]:
+    """Return the columns, but those in `own`, in which `job` is not as the table would make it."""
+    values = ((name, getattr(job, name)) for name in _COLUMNS if name not in own)
+    return {name: value for name, value in values if name not in _USUAL or value != _USUAL[name]}
+
+
 @cache
-def _birth(shared: tuple[str, ...], own: tuple[str, ...], conflict: str) -> str:
+def _birth(
+    shared: tuple[str, ...],
+    words: tuple[tuple[str, str], ...],
+    own: tuple[str, ...],
+    *,
+    fresh: bool,
+    at_now: bool,
+) -> str:
     """Return the statement for jobs that share some columns, and have others of their own, from `rows`."""
-    values = {name: f"%({name})s::{_TYPES[name]}" for name in shared} | {name: f"own.{name}" for name in own}
+    clock = CLOCK if at_now else "clock_timestamp()"
+    values = {
+        **{name: f"%({name})s::{_TYPES[name]}" for name in shared},
+        **{name: f"'{word}'" for name, word in words},
+        **{name: f"own.{name}" for name in own},
+    }
     status, available_at = values["status"], values.get("available_at", "NULL")
     values |= {
-        "available_at": f"COALESCE({available_at}, {CLOCK})",
-        "created_at": CLOCK,
-        "published_at": f"CASE {status} WHEN 'waiting' THEN {CLOCK} END",
-        "finished_at": f"CASE {status} WHEN 'skipped' THEN {CLOCK} END",
+        "available_at": f"COALESCE({available_at}, {clock})",
+        "created_at": clock,
+        "published_at": f"CASE {status} WHEN 'waiting' THEN {clock} END",
+        "finished_at": f"CASE {status} WHEN 'skipped' THEN {clock} END",
     }
     types = ", ".join(f"{name} {_TYPES[name]}" for name in own)
-    source = f"FROM jsonb_to_recordset(%(rows)s::jsonb) AS own({types})" if own else ""
-    return f"""
-        INSERT INTO jobs_job ({", ".join(values)}) SELECT {", ".join(values.values())} {source}
-        {conflict} RETURNING id
-    """
+    said = ", ".join(values.values())
+    rows = (
+        f"SELECT {said} FROM jsonb_to_recordset(%(rows)s::jsonb) AS own({types})"
+        if own
+        else f"VALUES ({said})"
+    )
+    refused = "" if fresh else "ON CONFLICT DO NOTHING RETURNING id"
+    return f"INSERT INTO jobs_job ({', '.join(values)}) {rows} {refused}"
 
 
 # The start need not survive a crash of the database, so its commit does not wait for the disk (the setting is

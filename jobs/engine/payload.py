@@ -111,7 +111,7 @@ def document(value: Any) -> str:
 
 def _text(value: Any) -> str:
     try:
-        text = kombu_json.dumps(value, allow_nan=False)
+        text = _marking_encoder.encode(value)
     except (TypeError, ValueError) as exc:
         raise PayloadError(f"The arguments cannot be stored as JSON: {exc}.") from exc
     except RecursionError as exc:
@@ -120,7 +120,7 @@ def _text(value: Any) -> str:
         raise PayloadError("The arguments hold a NUL character, which the database cannot store.")
     if "\\ud" in text:  # half of a pair, or an emoji
         _check_pairs(text)
-    return str(text)
+    return text
 
 
 def _check_pairs(text: str) -> None:
@@ -139,4 +139,5 @@ def _plain(value: object) -> str:
 
 
 _encoder = json.JSONEncoder(default=_plain)
-"""Kept: `json.dumps` would make one each time."""
+_marking_encoder = kombu_json.JSONEncoder(allow_nan=False)
+"""Both are kept: `dumps` would make one each time."""

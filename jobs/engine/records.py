@@ -39,7 +39,7 @@ class NewJob:
     queue: str
     trigger: Trigger
     status: Status
-    available_at: datetime | None
+    available_at: datetime | None = None
     """When it is due; None: now, by the database's clock at its birth."""
     args: list[Any] = field(default_factory=list)
     kwargs: dict[str, Any] = field(default_factory=dict)

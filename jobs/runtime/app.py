@@ -106,7 +106,7 @@ class DurableCelery(Celery):  # type: ignore[misc]
         """Whether a call of a task from outside of a task says nothing for which Celery would make a message."""
         return (
             options.get("task_type") is not None
-            and all(value is None or key in PLAIN for key, value in options.items())
+            and all(options[key] is None for key in options.keys() - PLAIN)
             and not self.current_worker_task
         )
 
