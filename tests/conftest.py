@@ -16,7 +16,7 @@ from django_celery_beat.models import CrontabSchedule
 from kombu import pools
 
 from jobs.conf import conf
-from jobs.engine.dispatching import doorbell
+from jobs.engine.doorbell import doorbell
 from jobs.engine.registry import load_tasks
 
 

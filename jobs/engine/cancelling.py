@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from jobs.engine import aftermath, auditing, lifecycle
-from jobs.engine.dispatching import BROKER_ERRORS, doorbell
+from jobs.engine.doorbell import BROKER_ERRORS, doorbell
 from jobs.models import Job
 from jobs.rules.states import Hold, Status
 

@@ -9,19 +9,15 @@ from __future__ import annotations
 import base64
 import json
 import logging
-import os
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from celery import current_app
 from django.db import connection, transaction
-from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
 
 from jobs.engine import lifecycle
+from jobs.engine.doorbell import BROKER_ERRORS, Line, doorbell
 from jobs.engine.records import NewJob
 from jobs.models import Job
 from jobs.rules.redaction import summary
@@ -35,12 +31,9 @@ FENCE_HEADER = "jadwal_attempt"
 STAMPS = ("stamped_headers", "stamps")
 """Headers by which a worker knows a task that was revoked by its stamps."""
 
-BROKER_ERRORS = (OperationalError, RedisError, OSError)
 MOST_PUSHED = 1_000
 """Messages in one command: Redis does nothing else meanwhile."""
 _EMPTY_BODY = base64.b64encode(b"[[], {}, {}]").decode()
-MUTE_SECONDS = 2.0
-"""After a failure nothing is asked of the broker for this long, so that callers do not queue up on time-outs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,90 +117,18 @@ class Message:
         }
 
 
-class _Line:
-    """A process's own connections to Redis, kept: to borrow Celery's takes longer than to send a message.
+def publish(messages: Sequence[Message], *, wait: bool = True) -> bool:
+    """Send `messages`; return whether the broker took all of them. Never raises for a broker's trouble.
 
-    Threads may share it: each command has one of the pooled connections for itself.
+    Whoever does not `wait` for the answer is told that it did: what the broker says against it is noticed by who
+    publishes next, and what it has not taken is sent again by `recovering.reconcile`, as after any failure.
     """
-
-    def __init__(self) -> None:
-        self.origin = self._origin()
-        self.broker = current_app.connection_for_write()
-        self.channel = self.broker.default_channel
-        self.connections = self.channel.client.connection_pool
-
-    @staticmethod
-    def _origin() -> tuple[int, Any]:
-        return os.getpid(), current_app.pool
-
-    def holds(self) -> bool:
-        """Whether it is still this process's, and that of the broker that Celery is configured for."""
-        return self.origin == self._origin()
-
-    def key(self, message: Message) -> str:
-        """Return the name of the list that a message belongs into."""
-        return str(self.channel._q_for_pri(message.queue, message.priority or 0))
-
-    def send(self, commands: Sequence[tuple[Any, ...]]) -> None:
-        """Send `commands` in one go and read the replies; a pipeline of redis-py takes twice as long."""
-        connection = self.connections.get_connection()
-        try:
-            connection.send_packed_command(connection.pack_commands(commands))
-            for _ in commands:
-                connection.read_response()
-        except BaseException:
-            connection.disconnect()  # it may hold replies that nobody has read
-            raise
-        finally:
-            self.connections.release(connection)
-
-
-class _Doorbell:
-    """What this process knows about the broker: whether it has just failed, and how often it has.
-
-    One for everything that this process asks of Redis, so that a turn of beat waits for one time-out at most.
-    """
-
-    def __init__(self) -> None:
-        self.muted_until = 0.0
-        self.failures = 0
-        """Publishes that the broker did not take, since this process began."""
-        self.trouble = ""
-        """How the last question to the broker ended that was not answered."""
-        self._line: _Line | None = None
-
-    def is_muted(self) -> bool:
-        return time.monotonic() < self.muted_until
-
-    def mute(self, exc: BaseException) -> str:
-        """Leave the broker alone for a moment; return what is wrong with it."""
-        self.muted_until = time.monotonic() + MUTE_SECONDS
-        self._line = None  # there may be another broker to fail over to
-        text = " ".join(str(exc).split()).rpartition(" of pipeline caused error: ")[2]  # not the message
-        self.trouble = f"{type(exc).__name__}: {text}"
-        return self.trouble
-
-    def unmute(self) -> None:
-        self.muted_until = 0.0
-
-    def line(self) -> _Line:
-        """Return this process's line to the broker. Raises one of `BROKER_ERRORS` if there is no broker."""
-        if self._line is None or not self._line.holds():
-            self._line = _Line()
-        return self._line
-
-
-doorbell = _Doorbell()
-
-
-def publish(messages: Sequence[Message]) -> bool:
-    """Send `messages`; return whether the broker took all of them. Never raises for a broker's trouble."""
     if not messages:
         return True
     if doorbell.is_muted():
         return False
     try:
-        _push(doorbell.line(), messages)
+        _push(doorbell.line(), messages, wait=wait)
     except BROKER_ERRORS as exc:
         doorbell.failures += 1
         logger.warning(
@@ -220,25 +141,26 @@ def publish(messages: Sequence[Message]) -> bool:
     return True
 
 
-def _push(line: _Line, messages: Sequence[Message]) -> None:
+def _push(line: Line, messages: Sequence[Message], *, wait: bool) -> None:
     """Put each message into the list of its queue and priority, all in one round trip."""
     lists: dict[str, list[bytes]] = {}
     for message in messages:
-        lists.setdefault(line.key(message), []).append(message.envelope())
+        lists.setdefault(line.key(message.queue, message.priority), []).append(message.envelope())
     line.send(
         [
             ("LPUSH", key, *items[start : start + MOST_PUSHED])
             for key, items in lists.items()
             for start in range(0, len(items), MOST_PUSHED)
-        ]
+        ],
+        wait=wait,
     )
 
 
-def publish_on_commit(messages: Sequence[Message]) -> None:
-    """Publish when the surrounding transaction commits; at once if there is none."""
+def publish_on_commit(messages: Sequence[Message], *, wait: bool = True) -> None:
+    """Publish when the surrounding transaction commits; at once if there is none. `wait` as for `publish`."""
     if messages:
         # Not a partial: Django names what failed by its __qualname__.
-        transaction.on_commit(lambda: publish(messages), robust=True)
+        transaction.on_commit(lambda: publish(messages, wait=wait), robust=True)
 
 
 def messages_for(ids: Iterable[str]) -> list[Message]:

@@ -42,7 +42,8 @@ def enqueue(jobs: Sequence[NewJob], *, fresh: bool = False) -> set[str]:
         return {job.id for job in jobs}
     new = lifecycle.birth(jobs, fresh=fresh)
     dispatching.publish_on_commit(
-        [Message.of(job) for job in jobs if job.id in new and job.status is Status.WAITING]
+        [Message.of(job) for job in jobs if job.id in new and job.status is Status.WAITING],
+        wait=False,  # the caller waits for the database, and nothing depends on the broker's answer
     )
     return new
 

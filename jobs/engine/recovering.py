@@ -20,7 +20,7 @@ from django.db.models import Count
 
 from jobs.conf import conf
 from jobs.engine import aftermath, dispatching, ending, finishing, lifecycle
-from jobs.engine.dispatching import BROKER_ERRORS
+from jobs.engine.doorbell import BROKER_ERRORS, doorbell
 from jobs.engine.ending import Ending
 from jobs.engine.records import Fence
 from jobs.models import Job
@@ -119,7 +119,7 @@ def reconcile(now: datetime) -> int:
     not read. Otherwise the list is read, and only what is missing from it is sent. A job is not looked for
     before it is `publish_grace` old: until then its message may be in a worker's hands.
     """
-    if dispatching.doorbell.is_muted():
+    if doorbell.is_muted():
         return 0
     old = now - conf().publish_grace
     published = 0
@@ -131,9 +131,7 @@ def reconcile(now: datetime) -> int:
             if held < count and _is_worth_reading(queue, held, _suspects(old, queue=queue), now):
                 published += _republish(queue, old, now)
     except BROKER_ERRORS as exc:
-        logger.warning(
-            "reconcile: the broker does not answer, nothing is lost: %s", dispatching.doorbell.mute(exc)
-        )
+        logger.warning("reconcile: the broker does not answer, nothing is lost: %s", doorbell.mute(exc))
     return published
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from celery import current_app
 
-from jobs.engine.dispatching import BROKER_ERRORS
+from jobs.engine.doorbell import BROKER_ERRORS
 
 PATIENCE_SECONDS = 2.0
 

@@ -13,7 +13,8 @@ from django.db import connection
 from django_celery_beat.models import PeriodicTask
 
 from jobs.conf import conf
-from jobs.engine.dispatching import BROKER_ERRORS, FENCE_HEADER
+from jobs.engine.dispatching import FENCE_HEADER
+from jobs.engine.doorbell import BROKER_ERRORS
 from jobs.insight import broker, obstacles, translating
 from jobs.insight.findings import FAIL, OK, WARN, Finding, about
 from jobs.insight.migrating_code import is_cleanup

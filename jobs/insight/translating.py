@@ -16,7 +16,7 @@ from celery import current_app
 from celery.beat import BeatLazyFunc, ScheduleEntry
 from celery.schedules import BaseSchedule, crontab, schedule, solar
 
-from jobs.engine.dispatching import BROKER_ERRORS
+from jobs.engine.doorbell import BROKER_ERRORS
 from jobs.insight import broker
 from jobs.rules import durations
 from jobs.rules.crontab import restricts_both_days

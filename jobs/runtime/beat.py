@@ -19,7 +19,7 @@ from django_celery_beat.schedulers import DatabaseScheduler
 from jobs.conf import conf
 from jobs.engine import beats
 from jobs.engine.clock import database_now
-from jobs.engine.dispatching import doorbell
+from jobs.engine.doorbell import doorbell
 from jobs.engine.ticking import Ticker, Turn
 
 logger = logging.getLogger(__name__)

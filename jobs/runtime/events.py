@@ -8,7 +8,7 @@ from typing import Any
 from celery.app.events import Events
 from celery.events.dispatcher import EventDispatcher
 
-from jobs.engine.dispatching import BROKER_ERRORS, doorbell
+from jobs.engine.doorbell import BROKER_ERRORS, doorbell
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from celery import current_app
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from jobs.engine.clock import database_now
-from jobs.engine.dispatching import doorbell
+from jobs.engine.doorbell import doorbell
 from jobs.models import Job, Schedule
 from scheduler_project.standalone.servers import Redis
 from tests.acceptance.line import Line, children, eventually

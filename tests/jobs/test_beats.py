@@ -16,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from jobs.conf import conf
 from jobs.engine import beats, pausing, pruning, recovering
 from jobs.engine.clock import database_now
-from jobs.engine.dispatching import MUTE_SECONDS, doorbell
+from jobs.engine.doorbell import MUTE_SECONDS, doorbell
 from jobs.insight import beats as register
 from jobs.insight import doctoring
 from jobs.insight.broker import Seen

@@ -148,9 +148,9 @@ def test_two_beats_do_not_send_the_same_twice(redis: redis_client.Redis) -> None
 
 def test_while_the_broker_is_left_alone_nothing_is_looked_for(redis: redis_client.Redis) -> None:
     job()
-    recovering.dispatching.doorbell.mute(redis_client.ConnectionError("away"))
+    recovering.doorbell.mute(redis_client.ConnectionError("away"))
     assert recovering.reconcile(database_now() + minutes(1)) == 0
-    recovering.dispatching.doorbell.unmute()
+    recovering.doorbell.unmute()
     assert recovering.reconcile(database_now() + minutes(1)) == 1
 
 

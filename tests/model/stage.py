@@ -11,7 +11,8 @@ from django.conf import settings
 from django.db import connection
 
 from jobs.engine import syncing
-from jobs.engine.dispatching import FENCE_HEADER, doorbell
+from jobs.engine.dispatching import FENCE_HEADER
+from jobs.engine.doorbell import doorbell
 from jobs.models import Schedule as ScheduleRow
 from tests.jobs import builders
 from tests.model.life import Attempt, Job

@@ -17,7 +17,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import Error
 
 from jobs.engine.clock import database_now
-from jobs.engine.dispatching import BROKER_ERRORS
+from jobs.engine.doorbell import BROKER_ERRORS
 from jobs.insight import beats
 from jobs.insight.dashboard import beat_health
 
