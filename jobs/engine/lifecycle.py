@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import MISSING, fields
 from datetime import datetime, timedelta
 from functools import cache
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -31,12 +32,11 @@ IDS = '%(ids)s::text[] COLLATE "C"'
 of the size of the table."""
 
 _COLUMNS = tuple(one.name for one in fields(NewJob))
-_USUAL = {
-    one.name: one.default if one.default_factory is MISSING else one.default_factory()
-    for one in fields(NewJob)
-    if one.default is not MISSING or one.default_factory is not MISSING
-}
-"""What the table puts into a column that is not named."""
+_values = attrgetter(*_COLUMNS)
+_USUAL = tuple(
+    one.default if one.default_factory is MISSING else one.default_factory() for one in fields(NewJob)
+)
+"""What the table puts into a column that is not named; `MISSING` where there is no such thing."""
 _DOCUMENTS = ("args", "kwargs", "headers", "backoff")
 _WORDS = ("status", "trigger")
 """Columns with a few words each: a statement for every word costs less than a parameter."""
@@ -86,8 +86,11 @@ def _is_shared(name: str, jobs: Sequence[NewJob]) -> bool:
 
 def _unusual(job: NewJob, own: Sequence[str]) -> dict[str, Any]:
     """Return the columns, but those in `own`, in which `job` is not as the table would make it."""
-    values = ((name, getattr(job, name)) for name in _COLUMNS if name not in own)
-    return {name: value for name, value in values if name not in _USUAL or value != _USUAL[name]}
+    return {
+        name: value
+        for name, value, usual in zip(_COLUMNS, _values(job), _USUAL, strict=True)
+        if value != usual and name not in own
+    }
 
 
 @cache

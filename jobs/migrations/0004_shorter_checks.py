@@ -68,6 +68,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='job',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('finished_at__isnull', True), ('reason', ''), ('status__in', ['active', 'delayed', 'waiting'])), models.Q(('finished_at__isnull', False), ('reason', ''), ('status', 'completed')), models.Q(('finished_at__isnull', False), ('status__in', ['cancelled', 'failed', 'skipped']), models.Q(('reason', ''), _negated=True)), _connector='OR'), name='jobs_job_end'),
+            constraint=models.CheckConstraint(condition=models.Case(models.When(models.Q(('reason', ''), _negated=True), then=models.Q(('finished_at__isnull', False), ('status__in', ['cancelled', 'failed', 'skipped']))), models.When(finished_at__isnull=True, then=models.Q(('status__in', ['active', 'delayed', 'waiting']))), default=models.Q(('status', 'completed')), output_field=models.BooleanField()), name='jobs_job_end'),
         ),
     ]

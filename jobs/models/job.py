@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from django.db import models
-from django.db.models import F, Q, Value
+from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Now
 
 from jobs.rules.states import LIVE, TERMINAL, Reason, Status, Trigger
@@ -144,9 +144,12 @@ class Job(models.Model):
             # PostgreSQL reads the text of each check anew for every statement: so there are few, and short ones.
             models.CheckConstraint(
                 name="jobs_job_end",
-                condition=Q(status__in=sorted(LIVE), finished_at__isnull=True, reason="")
-                | Q(status=Status.COMPLETED, finished_at__isnull=False, reason="")
-                | (Q(status__in=_ENDED_OTHERWISE, finished_at__isnull=False) & ~Q(reason="")),
+                condition=Case(
+                    When(~Q(reason=""), then=Q(status__in=_ENDED_OTHERWISE, finished_at__isnull=False)),
+                    When(finished_at__isnull=True, then=Q(status__in=sorted(LIVE))),
+                    default=Q(status=Status.COMPLETED),
+                    output_field=models.BooleanField(),
+                ),
             ),
             models.CheckConstraint(
                 name="jobs_job_lease_iff_active",

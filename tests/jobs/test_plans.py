@@ -32,7 +32,7 @@ from tests.jobs.builders import NOON, every, job, worker
 
 pytestmark = pytest.mark.django_db
 
-FINISHED, WAITING, SCHEDULES = 20_000, 5_000, 3_000
+FINISHED, WAITING, SCHEDULES = 20_000, 1_000, 3_000
 BIG = {"jobs_job", "jobs_attempt", "jobs_joblog", "jobs_schedule", "django_celery_beat_periodictask"}
 
 
