@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import redis as redis_client
 from django.db import connection, transaction
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jobs.engine import recovering
 from jobs.engine.clock import database_now
-from jobs.engine.dispatching import messages_for, publish
+from jobs.engine.dispatching import Message, messages_for, publish
 from jobs.engine.doorbell import doorbell
 from jobs.models import Job
 from tests.acceptance.line import eventually
@@ -76,6 +79,29 @@ def test_threads_have_connections_of_their_own(redis: redis_client.Redis) -> Non
     found = redis.lrange("default", 0, -1)
     assert len(set(found)) == 100
     assert 1 <= len(doorbell.line().idle) <= 4
+
+
+NAMES = st.sampled_from(["shop.tasks.pay", "100% %s %(id)s", 'quo"te\\', "\u20ac\U0001f600", ""])
+LIMITS = st.sampled_from([None, 1, 1.0, True, 2.5])
+
+
+@given(
+    job_id=st.text(),
+    attempt=st.integers(1, 3),
+    task=NAMES,
+    queue=NAMES,
+    priority=st.none() | st.integers(0, 9),
+    retries=st.integers(0, 2),
+    time_limit=LIMITS,
+    soft_time_limit=LIMITS,
+    argsrepr=st.text(),
+    kwargsrepr=st.text(),
+    headers=st.sampled_from([{}, {"group": "g"}, {"ignore_result": True}]),
+)
+def test_an_envelope_is_the_same_whether_its_text_was_kept_or_not(**said: Any) -> None:
+    message = Message(**said)
+    whole = message._text().encode()
+    assert message.envelope() == whole == message.envelope()
 
 
 def test_a_call_in_a_transaction_sends_when_that_commits(redis: redis_client.Redis) -> None:
