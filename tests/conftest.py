@@ -46,6 +46,7 @@ def forget_connections() -> None:
     """Let this process connect anew: an earlier test may have left a connection in the middle of an answer."""
     pools.reset()  # all of them: one that is closed and still known would refuse the tests that follow
     current_app._pool = current_app.amqp._producer_pool = None
+    doorbell.hang_up()
 
 
 @pytest.fixture
@@ -54,6 +55,7 @@ def redis() -> Iterator[redis_client.Redis]:
     client = redis_client.Redis.from_url(settings.REDIS_URL)
     client.flushdb()
     doorbell.unmute()
+    doorbell.failures, doorbell.trouble = 0, ""
     forget_connections()
     yield client
     client.flushdb()

@@ -49,19 +49,15 @@ class Line:
     """
 
     def __init__(self) -> None:
-        self.origin = self._origin()
+        self.process = os.getpid()
         self.broker = current_app.connection_for_write()
         self.channel = self.broker.default_channel
         self.connections = self.channel.client.connection_pool
         self.idle: deque[_Wire] = deque()
 
-    @staticmethod
-    def _origin() -> tuple[int, Any]:
-        return os.getpid(), current_app.pool
-
     def holds(self) -> bool:
-        """Whether it is still this process's, and that of the broker that Celery is configured for."""
-        return self.origin == self._origin()
+        """Whether it is this process's, and not of the one that this was forked from."""
+        return self.process == os.getpid()
 
     def key(self, queue: str, priority: int | None) -> str:
         """Return the name of the list of a queue's messages of one priority."""
@@ -110,13 +106,17 @@ class _Doorbell:
     def mute(self, exc: BaseException) -> str:
         """Leave the broker alone for a moment; return what is wrong with it."""
         self.muted_until = time.monotonic() + MUTE_SECONDS
-        self._line = None  # there may be another broker to fail over to
+        self.hang_up()  # there may be another broker to fail over to
         text = " ".join(str(exc).split()).rpartition(" of pipeline caused error: ")[2]  # not the message
         self.trouble = f"{type(exc).__name__}: {text}"
         return self.trouble
 
     def unmute(self) -> None:
         self.muted_until = 0.0
+
+    def hang_up(self) -> None:
+        """Connect anew for the next message, to the broker that Celery is then configured for."""
+        self._line = None
 
     def line(self) -> Line:
         """Return this process's line to the broker. Raises one of `BROKER_ERRORS` if there is no broker."""

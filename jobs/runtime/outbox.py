@@ -12,6 +12,7 @@ from numbers import Real
 from typing import Any
 
 from celery.app.amqp import AMQP
+from celery.app.routes import MapRoute, Router
 from celery.utils.time import maybe_iso8601
 
 CANVAS = ("callbacks", "errbacks", "chain", "chord")
@@ -40,8 +41,34 @@ PLAIN = _WITHOUT_EFFECT | {
 """What a call may say without being more than plain (`DurableAMQP.store_plain`)."""
 
 
+class RememberingRouter(Router):  # type: ignore[misc]
+    """Celery's router, which remembers where a task goes of which a call says nothing.
+
+    It does while all routes are maps, which look at the name alone. Celery makes another when the routes change.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._known: dict[tuple[str, str], dict[str, Any]] = {}
+        self._remembers = all(isinstance(route, MapRoute) for route in self.routes)
+
+    def usual(self, name: str, args: Any, kwargs: Any, task_type: Any) -> dict[str, Any]:
+        """Return the route of a call without options."""
+        if not self._remembers:
+            return self.route({}, name, args, kwargs, task_type)  # type: ignore[no-any-return]
+        key = (name, self.app.conf.task_default_queue)
+        if key not in self._known:
+            self._known[key] = self.route({}, name, args, kwargs, task_type)
+        return self._known[key]
+
+
 class DurableAMQP(AMQP):  # type: ignore[misc]
     """AMQP whose `send_task_message` stores a job."""
+
+    def Router(self, queues: Any = None, create_missing: bool | None = None) -> RememberingRouter:  # noqa: N802
+        """Return the router of the routes as they are now."""
+        create_missing = self.app.either("task_create_missing_queues", create_missing)
+        return RememberingRouter(self.routes, queues or self.queues, create_missing, app=self.app)
 
     def as_task_v2(
         self,
@@ -134,7 +161,7 @@ class DurableAMQP(AMQP):  # type: ignore[misc]
         """
         from jobs.engine import enqueueing, executing
 
-        route = self.router.route({}, name, args, kwargs, task_type)
+        route = self.router.usual(name, args, kwargs, task_type)
         if (
             executing.current() is not None
             or route.keys() != {"queue"}

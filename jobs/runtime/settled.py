@@ -15,6 +15,7 @@ def _forgetful(name: str) -> Callable[..., Any]:
     original = getattr(Settings, name)
 
     def changed(self: RememberedSettings, *args: Any, **kwargs: Any) -> Any:
+        self.forget()  # whoever is told of the change during it, such as Celery's routes, reads what is new
         try:
             return original(self, *args, **kwargs)
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -111,6 +112,40 @@ def test_each_domain_app_has_its_queue(redis: redis_client.Redis) -> None:
         "backups.anything": "backups",
         "other.anything": "default",
     }
+
+
+@pytest.fixture
+def routes() -> Iterator[Callable[[Any], None]]:
+    """Sets other routes, as a project would by its configuration."""
+    before = current_app.conf.task_routes
+
+    def route(routes: Any) -> None:
+        current_app.conf.update(task_routes=routes)
+
+    yield route
+    current_app.conf.update(task_routes=before)
+
+
+def queue_of_a_call(*args: int) -> str:
+    return Job.objects.get(id=tasks.add.delay(*args).id).queue
+
+
+def test_other_routes_are_in_force_at_once(redis: redis_client.Redis, routes: Callable[[Any], None]) -> None:
+    assert queue_of_a_call(1, 2) == "default"
+    routes({"tests.*": {"queue": "backups"}})
+    assert [queue_of_a_call(1, 2) for _ in range(2)] == ["backups", "backups"]
+    routes([{"other.*": "backups"}, {"tests.add": "billing"}])
+    assert queue_of_a_call(1, 2) == "billing"
+
+
+def test_a_route_that_is_a_function_is_asked_every_time(
+    redis: redis_client.Redis, routes: Callable[[Any], None]
+) -> None:
+    def by_first(name: str, args: Any, kwargs: Any, options: Any, task: Any = None, **_: Any) -> Any:
+        return {"queue": "billing" if args[0] else "backups"}
+
+    routes([{"other.*": "default"}, by_first])
+    assert [queue_of_a_call(first, 0) for first in (1, 0, 1)] == ["billing", "backups", "billing"]
 
 
 def test_arguments_keep_their_types(redis: redis_client.Redis) -> None:

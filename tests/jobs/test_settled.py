@@ -69,6 +69,15 @@ def test_a_key_that_is_not_there_is_an_error_each_time(conf: Conf) -> None:
             _ = conf.no_such_key
 
 
+def test_who_is_told_of_a_change_reads_what_is_new(conf: Conf) -> None:
+    """Celery's own routes are one of them."""
+    assert "billing.*" in conf.task_routes
+    heard: list[Any] = []
+    conf.bind_to(lambda *_, **__: heard.append(conf.task_routes))
+    conf.update(task_routes={"a": "b"})
+    assert heard == [{"a": "b"}] == [conf.task_routes]
+
+
 def test_a_copy_goes_its_own_way(conf: Conf) -> None:
     copied = conf.copy()
     copied.task_default_priority = 7
