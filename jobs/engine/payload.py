@@ -20,6 +20,10 @@ from jobs.conf import conf
 _EMPTY = "[]"
 """As long as `{}`: the size is all that is asked of it."""
 
+_LITTLE = 4_096
+"""Bytes that little arguments never take, however many of their characters are escaped."""
+_LONG = 2**63
+
 REPLACED = "[Jadwal did not store this result: "
 """How the text begins that stands for a result that is larger than the most."""
 
@@ -51,12 +55,27 @@ def encode_call(args: Iterable[Any], kwargs: dict[str, Any], headers: dict[str, 
 
     Raises `PayloadError` for what cannot be stored, `PayloadTooLarge` for what is more than the most.
     """
-    parts = (list(args), kwargs, headers)
+    positional = list(args)
+    if not kwargs and not headers and _is_little(positional):
+        return positional, kwargs, headers
+    parts = (positional, kwargs, headers)
     texts = [_text(part) if part else _EMPTY for part in parts]
     found = tuple(json.loads(text) if part else part for text, part in zip(texts, parts, strict=True))
     if sum(map(len, texts)) > conf().max_payload_bytes:  # with escapes, so at least what is stored
         check_size(*found)
     return found  # type: ignore[return-value]
+
+
+def _is_little(args: list[Any]) -> bool:
+    """Whether arguments are few, short and themselves in JSON, as most are: ids, names, numbers. They need no trial."""
+    return len(args) <= 8 and all(map(_is_short, args)) and conf().max_payload_bytes >= _LITTLE
+
+
+def _is_short(value: Any) -> bool:
+    kind = type(value)  # not its parents: a subclass may be written otherwise
+    if kind is str:
+        return len(value) <= 64 and value.isascii() and "\0" not in value
+    return value is None or kind is bool or (kind is int and -_LONG < value < _LONG)
 
 
 def check_size(*parts: Any) -> None:

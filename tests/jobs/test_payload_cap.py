@@ -27,6 +27,7 @@ from jobs.engine.ticking import Ticker
 from jobs.insight.explaining import explain
 from jobs.models import Job, Quarantine, Schedule
 from jobs.rules.messages import HEADERS, WRITTEN, MessageProblem, check
+from jobs.rules.states import Status
 from tests.jobs import tasks
 from tests.jobs.builders import NOON, every, minutes
 from tests.jobs.permits import fresh, stored
@@ -355,3 +356,24 @@ def test_one_that_other_work_is_to_read_is_never_replaced() -> None:
 def test_what_json_cannot_hold_is_for_the_backend_to_refuse() -> None:
     odd = object()
     assert storable_result(odd) is odd
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=80)
+
+
+@given(
+    st.lists(
+        SCALARS | st.sampled_from(["x" * 65, "a\u0001\u001f", '"\\', 2**63, -(2**63), Status.WAITING]),
+        max_size=9,
+    )
+)
+def test_little_arguments_are_stored_as_all_others(args: list[Any]) -> None:
+    """A keyword argument takes the long way, and so do the others beside it."""
+
+    def stored(**kwargs: Any) -> Any:
+        try:
+            return repr(payload.encode_call(args, kwargs, {})[0])
+        except payload.PayloadError as exc:
+            return str(exc)
+
+    assert stored() == stored(long="way")
