@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from numbers import Real
 from typing import Any
 
+from celery import signals
 from celery.app.amqp import AMQP
 from celery.app.routes import MapRoute, Router
 from celery.utils.time import maybe_iso8601
@@ -107,17 +108,36 @@ class DurableAMQP(AMQP):  # type: ignore[misc]
         priority: int | None = None,
         **options: Any,
     ) -> None:
-        """Store the job that `message` describes; it is published when the transaction commits."""
-        from jobs.engine import enqueueing, executing
+        """Store the job that `message` describes; it is published when the transaction commits.
 
+        Who listens to Celery's signals of publishing is told before and after it, and may add headers before.
+        """
         head, properties, body, _ = message
         if headers:
             head.update(headers)
+        target = self._queue_name(queue, routing_key)
+        said = {"sender": name, "body": body, "headers": head, "exchange": "", "routing_key": target}
+        signals.before_task_publish.send(
+            **said, declare=[], properties=properties, retry_policy=options.get("retry_policy")
+        )
+        self._store_message(name, target, head, properties, body, priority)
+        signals.after_task_publish.send(**said)
+
+    def _store_message(
+        self,
+        name: str,
+        target: str,
+        head: dict[str, Any],
+        properties: dict[str, Any],
+        body: Any,
+        priority: int | None,
+    ) -> None:
+        from jobs.engine import enqueueing, executing
+
         args, kwargs, embed = body
         if properties.get("reply_to") == self.app.thread_oid:
             del properties["reply_to"]  # nobody listens there: results are rows
         args, kwargs, stored = _concealed(args, kwargs, stored_headers(head, embed, properties))
-        target = self._queue_name(queue, routing_key)
         running = executing.current(head["id"])
         if running is not None and head["retries"]:
             running.retry_request = _retry_request(running, head, args, kwargs, stored)
@@ -156,11 +176,13 @@ class DurableAMQP(AMQP):  # type: ignore[misc]
     ) -> str | None:
         """Store the job of a call that says no more than `PLAIN`, as `store_task` would, in half the time.
 
-        Celery need not make a message of it: no options, no canvas, no stamps, and no task that calls. Returns
-        the job's id; None, and stores nothing, where there is more to it after all.
+        Celery need not make a message of it: no options, no canvas, no stamps, nobody who listens, and no task
+        that calls. Returns the job's id; None, and stores nothing, where there is more to it after all.
         """
         from jobs.engine import enqueueing, executing
 
+        if signals.before_task_publish.receivers or signals.after_task_publish.receivers:
+            return None
         route = self.router.usual(name, args, kwargs, task_type)
         if (
             executing.current() is not None

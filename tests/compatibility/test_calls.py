@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
-from celery import current_app, states
+from celery import current_app, signals, states
 from celery.exceptions import TaskRevokedError, TimeoutError
 from celery.result import AsyncResult, EagerResult
 from django.db import transaction
@@ -108,6 +110,38 @@ def test_shadow_and_headers(stage: Stage) -> None:
     seen = stage.get(tasks.echo.apply_async(shadow="a nicer name", headers={"tenant": "acme"}))
     assert (seen["shadow"], seen["task"]) == ("a nicer name", "compat.echo")
     assert seen["headers"]["tenant"] == "acme"
+
+
+@contextmanager
+def listening(signal: Any, receiver: Callable[..., None]) -> Iterator[None]:
+    signal.connect(receiver, weak=False)
+    try:
+        yield
+    finally:
+        signal.disconnect(receiver)
+
+
+@pytest.mark.parametrize("options", [{}, {"countdown": 0.1}], ids=["plain", "with an option"])
+def test_who_listens_to_publishing(stage: Stage, options: dict[str, Any]) -> None:
+    """As in Celery: told before and after it, and what a receiver adds to the headers travels with the task.
+
+    So do tracers: their spans go on in the worker.
+    """
+    told: list[tuple[str, str, str]] = []
+
+    def before(sender: str, headers: dict[str, Any], body: Any, routing_key: str, **_: Any) -> None:
+        headers["traceparent"] = "00-ab-cd-01"
+        assert body[0] == (1,)
+        told.append(("before", sender, routing_key))
+
+    def after(sender: str, headers: dict[str, Any], routing_key: str, **_: Any) -> None:
+        assert Job.objects.filter(id=headers["id"]).exists()
+        told.append(("after", sender, routing_key))
+
+    with listening(signals.before_task_publish, before), listening(signals.after_task_publish, after):
+        result = tasks.echo.apply_async((1,), **options)
+    assert told == [("before", tasks.echo.name, "default"), ("after", tasks.echo.name, "default")]
+    assert stage.get(result)["headers"]["traceparent"] == "00-ab-cd-01"
 
 
 def test_what_a_bound_task_sees_of_its_call(stage: Stage) -> None:
