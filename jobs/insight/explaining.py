@@ -163,6 +163,9 @@ def _foretold(schedule: Schedule, at: datetime, now: datetime) -> Explanation:
         odd = _no_time_of_its(schedule, at)
         if odd is not None:
             return odd
+        problem = _problem(schedule)
+        if problem:
+            return Explanation(name, "broken", f"It will not run: {problem}", at)
         found = upcoming(schedule, after=at - NEAR, limit=1, until=at + NEAR, include_skipped=True)
         if not found or _is_beyond_its_runs(schedule, at, now):
             most = f" after {schedule.max_runs} runs" if schedule.max_runs else ""
@@ -170,6 +173,11 @@ def _foretold(schedule: Schedule, at: datetime, now: datetime) -> Explanation:
     except CompileError as error:
         return Explanation(name, "broken", f"It will not run: {error}", at)
     return Explanation(name, *_forecast(schedule, found[0], now), at, _firing(found[0]))
+
+
+def _problem(schedule: Schedule) -> str:
+    """Return why it makes no jobs at all, in a sentence; empty for nothing. What is stale is to be looked at anew."""
+    return obstacles.objection(schedule) or ("" if schedule.stale else schedule.problem)
 
 
 def _is_beyond_its_runs(schedule: Schedule, at: datetime, now: datetime) -> bool:
@@ -208,8 +216,7 @@ def _firing(item: Preview) -> dict[str, Any]:
 
 def _outlook(schedule: Schedule, now: datetime) -> Explanation:
     name, facts = str(schedule), _state(schedule, now)
-    problem = "" if schedule.stale else schedule.problem
-    problem = obstacles.objection(schedule) or problem
+    problem = _problem(schedule)
     if problem:
         return Explanation(name, "broken", f"It will not run: {problem}", None, facts)
     try:

@@ -326,4 +326,8 @@ def test_a_broken_schedule_says_what_is_wrong() -> None:
     assert "args must be a JSON list" in outlook(schedule).sentence
     syncing.sync_stale(database_now())
     assert outlook(schedule).verdict == "broken"
-    assert ask(schedule, database_now() + minutes(1), now=database_now()).verdict in ("broken", "not_a_time")
+    now = database_now()
+    nominal = NOON + timedelta(minutes=(now - NOON) // minutes(1) + 5)
+    told = ask(schedule, nominal, now=now)
+    assert (told.verdict, "args must be a JSON list" in told.sentence) == ("broken", True)
+    assert ask(schedule, nominal + timedelta(seconds=20), now=now).verdict == "not_a_time"
