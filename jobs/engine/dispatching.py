@@ -38,7 +38,7 @@ MOST_PUSHED = 1_000
 _EMPTY_BODY = base64.b64encode(b"[[], {}, {}]").decode()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, though nobody changes one: to freeze takes as long as to make
 class Message:
     """What Redis is told about a job."""
 

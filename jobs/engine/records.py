@@ -30,7 +30,9 @@ class Wanted:
     """Seconds that the attempt may run where the job itself does not say."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(
+    slots=True, kw_only=True
+)  # not frozen, though nobody changes one: to freeze takes as long as to make
 class NewJob:
     """A job to be born. Durations are in seconds, times are aware datetimes."""
 

@@ -10,7 +10,7 @@ import inspect
 import logging
 import os
 import signal
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from celery import Task, group
@@ -77,6 +77,40 @@ class DurableTask(Task):  # type: ignore[misc]
         hard, soft = cls.time_limit, cls.soft_time_limit
         if hard is not None and soft is not None and soft >= hard:
             cls.soft_time_limit = None
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, *others: Any, **options: Any) -> Any:
+        """Call the task, as in Celery. A call without options says what the task itself does, and nothing else."""
+        app = self._get_app()
+        if others or options or self._has_a_say or app.conf.task_always_eager:
+            return super().apply_async(args, kwargs, *others, **options)
+        if self.typing:
+            self.__header__(*(args or ()), **(kwargs or {}))
+        return app.send_task(
+            self.name,
+            args,
+            kwargs,
+            task_type=self,
+            result_cls=self.AsyncResult,
+            ignore_result=self.ignore_result,
+            **self._said,
+        )
+
+    @cached_property
+    def _said(self) -> dict[str, Any]:
+        """The options that the task itself gives to each call; Celery remembers them in the same way."""
+        return {key: value for key, value in self._get_exec_options().items() if value is not None}
+
+    @cached_property
+    def _has_a_say(self) -> bool:
+        """Whether something of the author's looks at each call."""
+        return bool(
+            type(self).shadow_name is not Task.shadow_name
+            or not hasattr(
+                self, "__header__"
+            )  # a class, not a function: Celery does not look at its arguments
+            or self._dump_pydantic_arguments is not None
+            or self.__v2_compat__
+        )
 
     def attempts_allowed(self) -> int:
         """How many attempts a job of this task has: Celery's own options are read as the policy."""

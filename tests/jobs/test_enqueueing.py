@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 import redis as redis_client
-from celery import chain, current_app, group
+from celery import Task, chain, current_app, group, shared_task
 from celery.app.amqp import AMQP
 from django.db import transaction
 
@@ -94,6 +94,38 @@ def test_options_become_columns(redis: redis_client.Redis) -> None:
     assert (job.id, job.queue, job.priority) == ("mine-1", "billing", 6)
     assert (job.time_limit, job.soft_time_limit, job.deadline_at) == (9, 8, expires)
     assert len(redis.lrange("billing\x06\x166", 0, -1)) == 1
+
+
+@shared_task(name="tests.options", queue="billing", priority=6, time_limit=9, ignore_result=True)
+def with_options_of_its_own(x: int) -> None:
+    """Says for itself what a call could say."""
+
+
+class Shadowed(Task):
+    """Names each call for people, by its arguments."""
+
+    def shadow_name(self, args: Any, kwargs: Any, options: Any) -> str:
+        return f"note {args[0]}"
+
+
+@shared_task(name="tests.shadowed", base=Shadowed)
+def shadowed(x: int) -> None:
+    """Has a say in each call."""
+
+
+def test_a_call_without_options_has_those_of_its_task(redis: redis_client.Redis) -> None:
+    result = with_options_of_its_own.delay(1)
+    job = Job.objects.get(id=result.id)
+    assert (job.queue, job.priority, job.time_limit, job.headers) == (
+        "billing",
+        6,
+        9,
+        {"ignore_result": True},
+    )
+    assert result.ignored
+    with pytest.raises(TypeError, match="missing 1 required positional argument"):
+        with_options_of_its_own.delay()
+    assert Job.objects.get(id=shadowed.delay(7).id).headers == {"shadow": "note 7"}
 
 
 def test_a_chosen_id_is_enqueued_once(redis: redis_client.Redis) -> None:
