@@ -81,7 +81,7 @@ class DurableTask(Task):  # type: ignore[misc]
     def apply_async(self, args: Any = None, kwargs: Any = None, *others: Any, **options: Any) -> Any:
         """Call the task, as in Celery. A call without options says what the task itself does, and nothing else."""
         app = self._get_app()
-        if others or options or self._has_a_say or app.conf.task_always_eager:
+        if others or options or self._looks_at_calls or app.conf.task_always_eager:
             return super().apply_async(args, kwargs, *others, **options)
         if self.typing:
             self.__header__(*(args or ()), **(kwargs or {}))
@@ -101,13 +101,11 @@ class DurableTask(Task):  # type: ignore[misc]
         return {key: value for key, value in self._get_exec_options().items() if value is not None}
 
     @cached_property
-    def _has_a_say(self) -> bool:
-        """Whether something of the author's looks at each call."""
+    def _looks_at_calls(self) -> bool:
+        """Whether something of the author's looks at each call, or Celery cannot look at its arguments: a class's."""
         return bool(
             type(self).shadow_name is not Task.shadow_name
-            or not hasattr(
-                self, "__header__"
-            )  # a class, not a function: Celery does not look at its arguments
+            or not hasattr(self, "__header__")
             or self._dump_pydantic_arguments is not None
             or self.__v2_compat__
         )
