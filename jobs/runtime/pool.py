@@ -6,13 +6,14 @@ import logging
 import os
 import resource
 import signal
-from collections.abc import Callable
+import time
 from typing import Any
 
 from celery.concurrency.asynpool import AsynPool
 from celery.concurrency.prefork import TaskPool
 
 from jobs.conf import conf
+from jobs.runtime.deadlines import Deadlines
 
 logger = logging.getLogger(__name__)
 
@@ -46,22 +47,35 @@ def end_group(leader: int) -> None:
 
 
 class GroupPool(AsynPool):  # type: ignore[misc]
-    """Celery's pool, which cleans up after children that died."""
+    """Celery's pool, which cleans up after children that died, and keeps no timer for what has ended."""
 
-    on_timeout_set: Callable[[Any, float | None, float | None], None]
+    deadlines: Deadlines | None = None
 
     def _create_timelimit_handlers(self, hub: Any) -> None:
-        """Let a hard limit be set whatever the soft one is.
+        """Watch over time limits with one timer (`Deadlines`). Called again when the broker is back."""
+        if self.deadlines is None:
+            self.deadlines = Deadlines()
+        deadlines = self.deadlines
 
-        Celery sets it when the soft one has come; so a soft limit that comes no earlier is left out.
-        """
-        super()._create_timelimit_handlers(hub)
-        set_limits = self.on_timeout_set
+        def arm() -> None:
+            moment = deadlines.arm()
+            if moment is not None:
+                hub.call_at(moment, look)
+
+        def look() -> None:
+            for due in deadlines.take_due(time.monotonic()):
+                result = self._cache.get(due.job)
+                if result is not None:
+                    (self.on_soft_timeout if due.soft else self.on_hard_timeout)(result)
+            arm()
 
         def on_timeout_set(result: Any, soft: float | None, hard: float | None) -> None:
-            set_limits(result, None if soft and hard and soft >= hard else soft, hard)
+            if not result.ready():  # its end may be read before its beginning
+                deadlines.begin(result._job, time.monotonic(), soft, hard)
+                arm()
 
         self.on_timeout_set = on_timeout_set
+        self.on_timeout_cancel = lambda result: deadlines.end(result._job)
 
     @property
     def timers(self) -> dict[Any, float]:
