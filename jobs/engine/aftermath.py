@@ -46,22 +46,24 @@ def write(endings: Sequence[Ending]) -> None:
     _write_follow_ups(endings)
 
 
-_RESULT_COLUMNS = [
-    "status", "result", "traceback", "meta", "content_encoding", "content_type", "periodic_task_name",
-    "task_name", "task_args", "task_kwargs", "worker", "date_done",
-]  # fmt: skip
+_RESULT_COLUMNS = (
+    "task_id", "status", "result", "traceback", "meta", "content_encoding", "content_type",
+    "periodic_task_name", "task_name", "task_args", "task_kwargs", "worker",
+)  # fmt: skip
+_RESULTS = f"""
+    INSERT INTO {TaskResult._meta.db_table} ({", ".join(_RESULT_COLUMNS)}, date_created, date_done)
+    SELECT given.*, now(), now()
+    FROM jsonb_to_recordset(%(rows)s::jsonb) AS given({", ".join(f"{name} text" for name in _RESULT_COLUMNS)})
+    ON CONFLICT (task_id) DO UPDATE SET
+        {", ".join(f"{name} = excluded.{name}" for name in (*_RESULT_COLUMNS[1:], "date_done"))}
+"""  # noqa: S608  (put together from names of columns)
 
 
 def _write_results(endings: Sequence[Ending]) -> None:
     # The last one of an id counts; sorted, so that two batches lock rows in the same order.
-    rows = {result["task_id"]: TaskResult(**result) for one in endings for result in one.results}
+    rows = {result["task_id"]: result for one in endings for result in one.results}
     if rows:
-        TaskResult.objects.bulk_create(
-            [rows[key] for key in sorted(rows)],
-            update_conflicts=True,
-            unique_fields=["task_id"],
-            update_fields=_RESULT_COLUMNS,
-        )
+        statements.run(_RESULTS, {"rows": payload.document([rows[key] for key in sorted(rows)])})
 
 
 def _write_follow_ups(endings: Sequence[Ending]) -> None:

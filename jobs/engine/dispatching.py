@@ -6,7 +6,6 @@ an error of the caller: `recovering.reconcile` publishes again whatever is not i
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
 from collections.abc import Iterable, Sequence
@@ -22,6 +21,7 @@ from jobs.engine import lifecycle
 from jobs.engine.doorbell import BROKER_ERRORS, Line, doorbell
 from jobs.engine.records import NewJob
 from jobs.models import Job
+from jobs.rules.messages import EMPTY_BODY
 from jobs.rules.redaction import summary
 from jobs.rules.states import Status
 
@@ -35,7 +35,6 @@ STAMPS = ("stamped_headers", "stamps")
 
 MOST_PUSHED = 1_000
 """Messages in one command: Redis does nothing else meanwhile."""
-_EMPTY_BODY = base64.b64encode(b"[[], {}, {}]").decode()
 
 
 @dataclass(slots=True)  # not frozen, though nobody changes one: to freeze takes as long as to make
@@ -96,7 +95,7 @@ class Message:
         }
         return json.dumps(
             {
-                "body": _EMPTY_BODY,
+                "body": EMPTY_BODY,
                 "content-encoding": "utf-8",
                 "content-type": "application/json",
                 "headers": self.as_headers(),

@@ -31,7 +31,7 @@ class LogLine:
     logged_at: datetime
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(kw_only=True)  # no slots: with them, each is pickled and unpickled by Python code
 class Ending:
     """One end of one attempt. The functions below make the legal ones, each with its only legal mix."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from jobs.conf import conf
 from jobs.engine import history
@@ -77,8 +77,8 @@ def fill(started: Started) -> Filled:
     if not wanted:
         return Filled(history.fill_payload(started))
     secrets, problem = _gather(wanted)
-    sealed = replace(
-        started, args=secret_references.seal(started.args), kwargs=secret_references.seal(started.kwargs)
+    sealed = started._replace(
+        args=secret_references.seal(started.args), kwargs=secret_references.seal(started.kwargs)
     )
     filled = history.fill_payload(sealed)
     if problem:
@@ -98,8 +98,7 @@ def _gather(wanted: list[str]) -> tuple[dict[str, str], str]:
 
 
 def _unsealed(started: Started, values: Mapping[str, object]) -> Started:
-    return replace(
-        started,
+    return started._replace(
         args=secret_references.unseal(started.args, values.__getitem__),
         kwargs=secret_references.unseal(started.kwargs, values.__getitem__),
     )

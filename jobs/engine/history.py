@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -55,8 +54,7 @@ def fill_payload(started: Started) -> Started:
             case _:
                 return getattr(started, name)
 
-    return replace(
-        started,
+    return started._replace(
         args=templating.fill(started.args, value_of),
         kwargs=templating.fill(started.kwargs, value_of),
     )

@@ -150,8 +150,8 @@ _START = f"""
 _START_MANY = _START.format(
     wanted="""WITH wanted AS MATERIALIZED (
         SELECT id COLLATE "C" AS id, attempt, task, queue, default_limit
-        FROM unnest(%(ids)s::text[], %(attempts)s::int[], %(tasks)s::text[], %(queues)s::text[],
-                    %(limits)s::float[]) AS w(id, attempt, task, queue, default_limit))""",
+        FROM jsonb_to_recordset(%(wanted)s::jsonb) AS w(
+            id text, attempt int, task text, queue text, default_limit float))""",
     source="wanted,",
     id=f"ANY({IDS}) AND job.id = wanted.id",
     attempt="wanted.attempt",
@@ -209,14 +209,21 @@ def start(
             _START_MANY,
             {
                 "ids": [one.fence.job_id for one in wanted],
-                "attempts": [one.fence.attempt for one in wanted],
-                "tasks": [one.task for one in wanted],
-                "queues": [one.queue for one in wanted],
-                "limits": [one.default_limit for one in wanted],
+                "wanted": payload.document([_wanted_row(one) for one in wanted]),
             },
         )
     rows = statements.run(sql, {**params, **common}, prepared=len(wanted) == 1)
     return [Started(*row) for row in rows]
+
+
+def _wanted_row(wanted: Wanted) -> dict[str, Any]:
+    return {
+        "id": wanted.fence.job_id,
+        "attempt": wanted.fence.attempt,
+        "task": wanted.task,
+        "queue": wanted.queue,
+        "default_limit": wanted.default_limit,
+    }
 
 
 # A fence is given out by a start alone. So where the row waits for the very attempt that a fence names, the

@@ -120,7 +120,7 @@ def storable_result(result: Any, *, handed_on: bool = False) -> Any:
 
 def decode(text: str | None) -> Any:
     """Return the Python value of a stored JSON text; None for none."""
-    return None if text is None else kombu_json.loads(text)
+    return None if text is None else _decoder.decode(text)
 
 
 def document(value: Any) -> str:
@@ -159,4 +159,5 @@ def _plain(value: object) -> str:
 
 _encoder = json.JSONEncoder(default=_plain)
 _marking_encoder = kombu_json.JSONEncoder(allow_nan=False)
-"""Both are kept: `dumps` would make one each time."""
+_decoder = json.JSONDecoder(object_hook=kombu_json.object_hook)
+"""They are kept: `dumps` and `loads` would make one each time."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
+from celery.app.defaults import find
 from celery.app.utils import Settings
 
 _UNKNOWN = object()
@@ -22,6 +24,13 @@ def _forgetful(name: str) -> Callable[..., Any]:
             self.forget()
 
     return changed
+
+
+@cache
+def _full_name(name: str, namespace: str) -> str:
+    """Return the whole name of a setting of Celery's own. Raises KeyError for one that it does not know."""
+    parts = find(name, namespace)[:-1]
+    return "_".join(part for part in parts if part)
 
 
 class RememberedSettings(Settings):  # type: ignore[misc]
@@ -54,6 +63,10 @@ class RememberedSettings(Settings):  # type: ignore[misc]
             found = super().__getitem__(key)
             self._remembered[key] = found
         return found
+
+    def find_value_for_key(self, name: str, namespace: str = "celery") -> Any:
+        """Return a setting by its short name: where that is, is looked for once."""
+        return self[_full_name(name, namespace)]
 
     __setitem__ = _forgetful("__setitem__")
     __delitem__ = _forgetful("__delitem__")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import cached_property
 from queue import Empty
 from time import monotonic
 from typing import Any
@@ -115,9 +116,13 @@ class GuardedChannel(Channel):  # type: ignore[misc]
         room = taking.room() if taking is not None else 0
         if room <= 0:
             return
-        with self.conn_or_acquire() as client:
-            for item in client.rpop(key, room) or ():
-                self._take(key, item)
+        for item in self._asking.rpop(key, room) or ():
+            self._take(key, item)
+
+    @cached_property
+    def _asking(self) -> Any:
+        """A client for questions beside BRPOP: to make one takes longer than to ask."""
+        return self._create_client()  # type: ignore[no-untyped-call]
 
     def _take(self, key: bytes | str, item: bytes) -> None:
         name = key.decode() if isinstance(key, bytes) else key

@@ -88,3 +88,12 @@ def test_our_defaults_come_after_what_the_project_says(conf: Conf) -> None:
     with override_settings(CELERY_TASK_TIME_LIMIT=11):
         assert conf.task_time_limit == 11
     assert conf.beat_scheduler == "jobs.runtime.beat:DurableScheduler"
+
+
+def test_a_setting_is_found_by_its_short_name_and_a_change_is_seen(conf: Conf) -> None:
+    assert conf.find_value_for_key("extended", "result") is conf.result_extended is True
+    assert conf.find_value_for_key("default_priority", "task") is None
+    conf.task_default_priority = 7
+    assert conf.find_value_for_key("default_priority", "task") == 7
+    with pytest.raises(KeyError):
+        conf.find_value_for_key("no_such_setting")
