@@ -52,7 +52,6 @@ class Message:
     argsrepr: str
     kwargsrepr: str
     headers: dict[str, Any]
-    _sealed: bytes | None = None
 
     @classmethod
     def of(cls, job: NewJob | Job) -> Message:
@@ -78,18 +77,12 @@ class Message:
         ten times as much, and there are thousands at the full hour. Most messages of a task differ in three
         places only, so the text around these is kept.
         """
-        if self._sealed is not None:
-            return self._sealed
         if self.headers:
             return self._text().encode()
         others = (getattr(self, name) for name in _ALIKE)
         places = map(encode_basestring_ascii, (self.job_id, self.argsrepr, self.kwargsrepr))
         job_id, args, kwargs = (text[1:-1] for text in places)
         return (_kept_text(*others) % {"id": job_id, "args": args, "kwargs": kwargs}).encode()
-
-    def seal(self) -> None:
-        """Make the envelope now, while there is time."""
-        self._sealed = self.envelope()
 
     def _text(self) -> str:
         properties = {

@@ -40,16 +40,9 @@ def enqueue(jobs: Sequence[NewJob], *, fresh: bool = False) -> set[str]:
     if end is not None:
         end.jobs += jobs
         return {job.id for job in jobs}
-    messages: list[Message] = []
-
-    def put_into_words() -> None:
-        messages.extend(Message.of(job) for job in jobs if job.status is Status.WAITING)
-        if len(messages) == 1:  # somebody waits for it; many envelopes would only lie there until the commit
-            messages[0].seal()
-
-    new = lifecycle.birth(jobs, fresh=fresh, meanwhile=put_into_words)
+    new = lifecycle.birth(jobs, fresh=fresh)
     dispatching.publish_on_commit(
-        messages if fresh else [message for message in messages if message.job_id in new],
+        [Message.of(job) for job in jobs if job.id in new and job.status is Status.WAITING],
         wait=False,  # the caller waits for the database, and nothing depends on the broker's answer
     )
     return new

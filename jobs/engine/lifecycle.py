@@ -9,7 +9,7 @@ The moves are those of `rules.states.TRANSITIONS`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import MISSING, fields
 from datetime import datetime, timedelta
 from functools import cache
@@ -49,20 +49,8 @@ _TYPES = {
 }
 
 
-def _nothing() -> None:
-    return None
-
-
-def birth(
-    jobs: Sequence[NewJob],
-    *,
-    fresh: bool = False,
-    meanwhile: Callable[[], None] = _nothing,
-    now: datetime | None = None,
-) -> set[str]:
+def birth(jobs: Sequence[NewJob], *, fresh: bool = False, now: datetime | None = None) -> set[str]:
     """Insert `jobs` and return the ids that are new. `fresh`: their ids have just been made, and no schedule's.
-
-    `meanwhile` is called once, and while the database works, if that can be.
 
     A job whose id, or whose occurrence, exists already is left as it is: that makes enqueueing with a
     chosen id idempotent, and backs the promise that no occurrence is decided twice.
@@ -71,7 +59,6 @@ def birth(
     Where nothing can be there already, nothing is looked for either.
     """
     if not jobs:
-        meanwhile()
         return set()
     own = tuple(name for name in _COLUMNS if not _is_shared(name, jobs)) if len(jobs) > 1 else ()
     shared = _unusual(jobs[0], own)
@@ -83,12 +70,9 @@ def birth(
         params["rows"] = payload.document([{name: getattr(job, name) for name in own} for job in jobs])
     if now is not None:
         params["now"] = now
-    sql = _birth(tuple(shared), words, own, fresh=fresh, at_now=now is not None)
-    if fresh and not own:
-        statements.store(sql, params, meanwhile)
-        return {job.id for job in jobs}
-    found = statements.run(sql, params, prepared=not own)
-    meanwhile()
+    found = statements.run(
+        _birth(tuple(shared), words, own, fresh=fresh, at_now=now is not None), params, prepared=not own
+    )
     return {job.id for job in jobs} if fresh else {row[0] for row in found}
 
 
