@@ -18,6 +18,9 @@ from kombu import pools
 from jobs.conf import conf
 from jobs.engine.doorbell import doorbell
 from jobs.engine.registry import load_tasks
+from tests import emptying
+
+emptying.install()
 
 
 @pytest.fixture(scope="session", autouse=True)

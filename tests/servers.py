@@ -20,7 +20,9 @@ def _start() -> None:
     folder = Path(tempfile.mkdtemp(prefix="jadwal-tests-"))
     folder.chmod(0o755)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    postgres, redis = Postgres(folder / "postgres"), Redis(folder / "redis")
+    # Nothing here is to survive a crash of this machine; what is to survive one of the server does so all the same.
+    postgres = Postgres(folder / "postgres", settings={"fsync": "off"}, temporary=True)
+    redis = Redis(folder / "redis")
     for server in (postgres, redis):
         server.start()
         atexit.register(server.stop)

@@ -56,7 +56,7 @@ def test_every_service_that_speaks_to_redis_has_a_user_of_its_own(broker: UsersR
 
 def test_nobody_comes_in_without_a_password(broker: UsersRedis) -> None:
     with pytest.raises(AuthenticationError):
-        redis_client.Redis(port=broker.port).ping()
+        broker.client().ping()
     for service in CLIENTS:
         with pytest.raises(AuthenticationError):
             broker.client(user_of(broker, service), password_of("REDIS_PASSWORD")).ping()

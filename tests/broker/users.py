@@ -13,6 +13,8 @@ from typing import Self
 import pytest
 import redis as redis_client
 import yaml
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from scheduler_project.standalone.processes import free_port
 from tests.acceptance.line import eventually
@@ -83,8 +85,10 @@ class UsersRedis:
         except redis_client.ConnectionError:
             return False
 
-    def client(self, user: str, password: str) -> redis_client.Redis:
-        return redis_client.Redis(port=self.port, username=user, password=password)
+    def client(self, user: str | None = None, password: str | None = None) -> redis_client.Redis:
+        """A client that takes the first answer for an answer: redis-py tries a wrong password for seconds."""
+        once = Retry(NoBackoff(), 0)
+        return redis_client.Redis(port=self.port, username=user, password=password, retry=once)
 
     @property
     def operator(self) -> redis_client.Redis:
