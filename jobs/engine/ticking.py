@@ -54,9 +54,11 @@ class Ticker:
         """Do everything that is due at `now`. Any number of beats may do so at once."""
         self.connected_at = self.connected_at or now
         turn = Turn()
+        turn.claimed = _claim(now)  # first, because their time has come; what was edited is stale, and not among them
         pausing.resume_due(now)
         turn.synced = _until_done(lambda: syncing.sync_stale(now), 500)
-        turn.claimed = _until_done(lambda: claiming.claim_due(now), claiming.BATCH)
+        if turn.synced:
+            turn.claimed += _claim(now)
         turn.promoted = _until_done(lambda: dispatching.promote_due(now), 500)
         turn.promoted += dispatching.release_held(now) + limiting.release(now)
         turn.triggered = depending.trigger_due(now) + depending.open_gates(now)
@@ -95,6 +97,10 @@ class Ticker:
             return False
         self.last[verb] = now
         return True
+
+
+def _claim(now: datetime) -> int:
+    return _until_done(lambda: claiming.claim_due(now), claiming.BATCH)
 
 
 def _until_done(verb: Callable[[], int], batch: int) -> int:
