@@ -54,7 +54,9 @@ class Ticker:
         """Do everything that is due at `now`. Any number of beats may do so at once."""
         self.connected_at = self.connected_at or now
         turn = Turn()
-        turn.claimed = _claim(now)  # first, because their time has come; what was edited is stale, and not among them
+        turn.claimed = _claim(
+            now
+        )  # first, because their time has come; what was edited is stale, and not among them
         pausing.resume_due(now)
         turn.synced = _until_done(lambda: syncing.sync_stale(now), 500)
         if turn.synced:
