@@ -251,13 +251,3 @@ def release_held(now: datetime, *, limit: int = 100) -> int:
         moved = lifecycle.promote(ids, now=now)
         publish_waiting(moved)
     return len(moved)
-
-
-def next_promotion() -> datetime | None:
-    """Return when the next delayed job is due, or None."""
-    return (
-        Job.objects.filter(status=Status.DELAYED, hold="")
-        .order_by("available_at")
-        .values_list("available_at", flat=True)
-        .first()
-    )

@@ -8,10 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from jobs.conf import conf
-from jobs.engine import claiming, depending, dispatching, limiting, pausing, pruning, recovering, syncing
-from jobs.models import Schedule
+from jobs.engine import (
+    claiming,
+    depending,
+    dispatching,
+    limiting,
+    pausing,
+    pruning,
+    recovering,
+    statements,
+    syncing,
+)
 
 HOUSEKEEPING = timedelta(seconds=60)
 PRUNE_BATCH = 1_000
@@ -40,6 +50,39 @@ class Turn:
         return done + self.pruned == 0
 
 
+class Work(NamedTuple):
+    """What there may be to do. A verb that is called for nothing does nothing, so it may say too much."""
+
+    resumable: bool
+    """A pause with an end that has come."""
+    stale: bool
+    promotable: bool
+    held: bool
+    """Jobs that something holds back, be it an overlap, a limit or a gate."""
+    followers: bool
+    """Schedules that run after others."""
+    watched: bool
+    """Schedules that are paused when their jobs fail."""
+
+
+# Mostly there is nothing, and to ask each verb costs three round trips. Each part has an index of the few.
+_WORK = """
+    SELECT EXISTS (SELECT FROM jobs_schedule WHERE paused_until <= %(now)s::timestamptz),
+           EXISTS (SELECT FROM jobs_schedule WHERE stale),
+           EXISTS (SELECT FROM jobs_job
+                   WHERE status = 'delayed' AND hold = '' AND available_at <= %(now)s::timestamptz),
+           EXISTS (SELECT FROM jobs_job WHERE status = 'delayed' AND NOT hold = ''),
+           EXISTS (SELECT FROM jobs_schedule WHERE after_id IS NOT NULL AND after_mode = 'trigger'),
+           EXISTS (SELECT FROM jobs_schedule WHERE pause_after_failures > 0)
+"""
+
+
+def look_around(now: datetime) -> Work:
+    """Return what there may be to do at `now`, beside schedules that are due."""
+    (found,) = statements.run(_WORK, {"now": now})
+    return Work(*found)
+
+
 @dataclass(slots=True)
 class Ticker:
     """Remembers when the slow verbs ran last. `connected_at`: since when the database has answered."""
@@ -57,14 +100,20 @@ class Ticker:
         turn.claimed = _claim(
             now
         )  # first, because their time has come; what was edited is stale, and not among them
-        pausing.resume_due(now)
-        turn.synced = _until_done(lambda: syncing.sync_stale(now), 500)
-        if turn.synced:
+        work = look_around(now)
+        if (work.resumable and pausing.resume_due(now)) or work.stale:
+            turn.synced = _until_done(lambda: syncing.sync_stale(now), 500)
             turn.claimed += _claim(now)
-        turn.promoted = _until_done(lambda: dispatching.promote_due(now), 500)
-        turn.promoted += dispatching.release_held(now) + limiting.release(now)
-        turn.triggered = depending.trigger_due(now) + depending.open_gates(now)
-        pausing.pause_failing()
+            work = look_around(now)
+        if work.promotable:
+            turn.promoted = _until_done(lambda: dispatching.promote_due(now), 500)
+        if work.held:
+            turn.promoted += dispatching.release_held(now) + limiting.release(now)
+            turn.triggered = depending.open_gates(now)
+        if work.followers:
+            turn.triggered += depending.trigger_due(now)
+        if work.watched:
+            pausing.pause_failing()
         if self._is_time("rescue", now, conf().sweep) and self._trusts_heartbeats(now):
             turn.rescued = recovering.rescue(now)
         if self._has_heard_workers(now) and self._is_time("reconcile", now, conf().reconcile):
@@ -116,13 +165,16 @@ def _until_done(verb: Callable[[], int], batch: int) -> int:
     return total
 
 
+_NEXT = """
+    SELECT LEAST(
+        (SELECT next_run_at FROM jobs_schedule WHERE NOT stale AND next_run_at IS NOT NULL
+         ORDER BY next_run_at LIMIT 1),
+        (SELECT available_at FROM jobs_job WHERE status = 'delayed' AND hold = ''
+         ORDER BY available_at LIMIT 1))
+"""
+
+
 def next_wake() -> datetime | None:
     """Return when a schedule or a delayed job is due next, or None."""
-    schedule = (
-        Schedule.objects.filter(stale=False, next_run_at__isnull=False)
-        .order_by("next_run_at")
-        .values_list("next_run_at", flat=True)
-        .first()
-    )
-    times = [time for time in (schedule, dispatching.next_promotion()) if time is not None]
-    return min(times, default=None)
+    ((at,),) = statements.run(_NEXT, {})
+    return at  # type: ignore[no-any-return]

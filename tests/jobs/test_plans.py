@@ -162,6 +162,16 @@ HOT: dict[str, tuple[Callable[[], object], set[str]]] = {
     "who has failed too often": (pausing.pause_failing, {"jobs_schedule_watched"}),
     "whose pause is over": (lambda: pausing.resume_due(database_now()), {"jobs_schedule_resume"}),
     "promote": (lambda: dispatching.promote_due(database_now()), {"jobs_job_delayed"}),
+    "what there is to do": (
+        lambda: ticking.look_around(database_now()),
+        {
+            "jobs_schedule_resume",
+            "jobs_schedule_stale",
+            "jobs_job_delayed",
+            "jobs_job_held",
+            "jobs_schedule_watched",
+        },
+    ),
     "when to wake": (ticking.next_wake, {"jobs_schedule_due", "jobs_job_delayed"}),
     "rescue": (lambda: recovering.rescue(database_now()), {"jobs_job_active"}),
     "release": (lambda: limiting.release(database_now()), set()),
