@@ -16,6 +16,8 @@ from celery.app.amqp import AMQP
 from celery.app.routes import MapRoute, Router
 from celery.utils.time import maybe_iso8601
 
+from jobs.rules.redaction import summary
+
 CANVAS = ("callbacks", "errbacks", "chain", "chord")
 """What Celery puts beside the arguments in a message body."""
 
@@ -112,7 +114,7 @@ class DurableAMQP(AMQP):  # type: ignore[misc]
 
         Who listens to Celery's signals of publishing is told before and after it, and may add headers before.
         """
-        head, properties, body, _ = message
+        head, properties, body, sent = message
         if headers:
             head.update(headers)
         target = self._queue_name(queue, routing_key)
@@ -122,6 +124,22 @@ class DurableAMQP(AMQP):  # type: ignore[misc]
         )
         self._store_message(name, target, head, properties, body, priority)
         signals.after_task_publish.send(**said)
+        if sent:
+            self._tell_consoles(sent, target, body)
+
+    def _tell_consoles(self, sent: dict[str, Any], queue: str, body: Any) -> None:
+        """Tell consoles of a call, once it has committed, where `task_send_sent_event` wants that."""
+        from django.db import transaction
+
+        args, kwargs = _concealed(*body[:2])
+        event = {**sent, "queue": queue, "exchange": "", "routing_key": queue}
+        event |= {"args": summary(args), "kwargs": summary(kwargs)}
+
+        def tell() -> None:
+            with self.app.producer_pool.acquire(block=True) as producer:
+                self._event_dispatcher.publish("task-sent", event, producer)
+
+        transaction.on_commit(tell, robust=True)
 
     def _store_message(
         self,
@@ -181,7 +199,8 @@ class DurableAMQP(AMQP):  # type: ignore[misc]
         """
         from jobs.engine import enqueueing, executing
 
-        if signals.before_task_publish.receivers or signals.after_task_publish.receivers:
+        watched = signals.before_task_publish.receivers or signals.after_task_publish.receivers
+        if watched or self.app.conf.task_send_sent_event:
             return None
         route = self.router.usual(name, args, kwargs, task_type)
         if (

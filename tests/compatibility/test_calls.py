@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -142,6 +142,34 @@ def test_who_listens_to_publishing(stage: Stage, options: dict[str, Any]) -> Non
         result = tasks.echo.apply_async((1,), **options)
     assert told == [("before", tasks.echo.name, "default"), ("after", tasks.echo.name, "default")]
     assert stage.get(result)["headers"]["traceparent"] == "00-ab-cd-01"
+
+
+@pytest.fixture
+def sent_events() -> Iterator[None]:
+    current_app.conf.update(task_send_sent_event=True)
+    yield
+    current_app.conf.update(task_send_sent_event=False)
+
+
+@pytest.mark.usefixtures("sent_events")
+def test_consoles_are_told_of_calls(stage: Stage) -> None:
+    """As in Celery, with `task_send_sent_event`; of a call in a transaction when it commits, and never of secrets."""
+    heard: list[dict[str, Any]] = []
+    with current_app.connection() as broker:
+        receiver = current_app.events.Receiver(broker, handlers={"task-sent": heard.append})
+        with receiver.consumer_context() as (connection, *_):
+            with suppress(OSError):
+                connection.drain_events(timeout=0.5)  # to subscribe
+            with pytest.raises(ZeroDivisionError), transaction.atomic():
+                tasks.echo.delay("undone")
+                raise ZeroDivisionError
+            with transaction.atomic():
+                result = tasks.echo.delay(1, password="hush")
+            while not heard:
+                connection.drain_events(timeout=5)
+    [event] = heard
+    assert (event["uuid"], event["name"], event["queue"]) == (result.id, tasks.echo.name, "default")
+    assert (event["args"], event["kwargs"]) == ("[1]", "{'password': '********'}")
 
 
 def test_what_a_bound_task_sees_of_its_call(stage: Stage) -> None:
