@@ -94,10 +94,13 @@ def figure(row: Record, key: str, unit: str) -> str:
 
 
 def grown(what: str, key: str, unit: str, large: Record, small: Record, at: str) -> Iterator[Line]:
-    """Yield one line that compares us with ourselves at another size: the ratio of the figures."""
-    if large.get(key) and small.get(key):
-        ratio = number(large[key] / small[key])
-        yield what, figure(large, key, unit), f"{at}: {figure(small, key, unit)} ({ratio} x as much)"
+    """Yield one line, if measured, that compares us with ourselves at another size: the ratio of the figures.
+
+    What is less than the clock of processes counts is 0, and has no ratio.
+    """
+    if large.get(key) is not None and small.get(key) is not None:
+        ratio = f" ({number(large[key] / small[key])} x as much)" if small[key] and large[key] else ""
+        yield what, figure(large, key, unit), f"{at}: {figure(small, key, unit)}{ratio}"
 
 
 def schedulers(document: Record) -> Iterator[Line]:
