@@ -97,9 +97,8 @@ class Ticker:
         """Do everything that is due at `now`. Any number of beats may do so at once."""
         self.connected_at = self.connected_at or now
         turn = Turn()
-        turn.claimed = _claim(
-            now
-        )  # first, because their time has come; what was edited is stale, and not among them
+        # First, because their time has come; what was edited is stale, and not among them.
+        turn.claimed = _claim(now)
         work = look_around(now)
         if (work.resumable and pausing.resume_due(now)) or work.stale:
             turn.synced = _until_done(lambda: syncing.sync_stale(now), 500)
