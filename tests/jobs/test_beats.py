@@ -14,7 +14,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from jobs.conf import conf
-from jobs.engine import beats, pausing, pruning, recovering
+from jobs.engine import beats, pruning, recovering, ticking
 from jobs.engine.clock import database_now
 from jobs.engine.doorbell import MUTE_SECONDS, doorbell
 from jobs.insight import beats as register
@@ -115,7 +115,7 @@ def test_a_turn_that_fails_is_reported(scheduler: DurableScheduler, monkeypatch:
     def fails(now: object) -> int:
         raise ValueError("something is wrong")
 
-    monkeypatch.setattr(pausing, "resume_due", fails)
+    monkeypatch.setattr(ticking, "look_around", fails)
     scheduler.tick()
     time_passes(monkeypatch, scheduler)
     scheduler.tick()
