@@ -169,7 +169,7 @@ _START_ONE = _START.format(
     attempt="%(attempt)s::int",
     task="%(task)s",
     queue="%(queue)s",
-    limit="%(limit)s::float",
+    limit="%(default_limit)s::float",
 )
 
 
@@ -193,17 +193,7 @@ def start(
         return []
     common = {"worker": worker_id, "margin": margin, "unlimited": within_limits, "now": now}
     if len(wanted) == 1:
-        (one,) = wanted
-        sql, params = (
-            _START_ONE,
-            {
-                "id": one.fence.job_id,
-                "attempt": one.fence.attempt,
-                "task": one.task,
-                "queue": one.queue,
-                "limit": one.default_limit,
-            },
-        )
+        sql, params = _START_ONE, _wanted_row(wanted[0])
     else:
         sql, params = (
             _START_MANY,

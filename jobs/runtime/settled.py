@@ -26,11 +26,7 @@ def _forgetful(name: str) -> Callable[..., Any]:
     return changed
 
 
-@cache
-def _full_name(name: str, namespace: str) -> str:
-    """Return the whole name of a setting of Celery's own. Raises KeyError for one that it does not know."""
-    parts = find(name, namespace)[:-1]
-    return "_".join(part for part in parts if part)
+_find = cache(find)
 
 
 class RememberedSettings(Settings):  # type: ignore[misc]
@@ -64,9 +60,9 @@ class RememberedSettings(Settings):  # type: ignore[misc]
             self._remembered[key] = found
         return found
 
-    def find_value_for_key(self, name: str, namespace: str = "celery") -> Any:
-        """Return a setting by its short name: where that is, is looked for once."""
-        return self[_full_name(name, namespace)]
+    def find_option(self, name: str, namespace: str = "") -> Any:
+        """Return where an option stands, which is looked for once. Raises KeyError for an unknown one."""
+        return _find(name, namespace)
 
     __setitem__ = _forgetful("__setitem__")
     __delitem__ = _forgetful("__delitem__")

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import redis as redis_client
 from django.conf import settings
-from django.core.management import call_command
 from django.db import connection
 
 from tests.compatibility.stage import Stage
+from tests.emptying import empty_tables
 
 
 @pytest.fixture(scope="package")
@@ -22,7 +22,7 @@ def transactional_db(django_db_setup: None, django_db_blocker: Any) -> Iterator[
     """
     with django_db_blocker.unblock():
         yield
-        call_command("flush", interactive=False, verbosity=0)
+        empty_tables()
         connection.close()
 
 
